@@ -141,7 +141,7 @@ def install(python: Path, name: str, pip_args: str) -> None:
         stop(why(done.stderr, name))
 
 
-OFFLINE = ("Failed to establish", "NameResolution", "ConnectionError", "ProxyError", "timed out")
+OFFLINE = ("connection broken", "Failed to establish", "ProxyError", "timed out")
 
 
 def why(stderr: str, name: str) -> str:
