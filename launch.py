@@ -106,7 +106,7 @@ def set_up(job: str, pip_args: str, allowed: bool) -> Path:
         lacking = ", ".join(missing(job)) or "a change in the requirements files"
         stop(f"set-up is needed ({lacking}) but --no-setup forbids it; leave --no-setup out, or run "
              f"`{Path(sys.executable).name} -m pip install -r {REQUIREMENTS[job][0]}` yourself.")
-    say("Setting up .venv, once: this fetches about a quarter of a gigabyte (much more where PyTorch brings CUDA).")
+    say("Setting up .venv, once: this fetches 300 MB (gigabytes where PyTorch brings CUDA: see README).")
     try:
         if not works(python):
             venv.create(VENV, clear=True, with_pip=True, symlinks=os.name != "nt")
