@@ -1,0 +1,177 @@
+"""One training loop for every part: a generator of TrainState that resumes after a kill at any moment.
+
+    learning rate   lr · min(1, step/warmup) · min(1, (steps − step)/cooldown)
+    EMA             θ̄ ← d·θ̄ + (1 − d)·θ  with d = min(ema, (1 + step)/(10 + step))
+
+What a step sees depends on (seed, step) alone, so a resumed run is the run that was never interrupted. A checkpoint is a
+folder renamed into place when it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long and how fast one part is trained."""
+
+    steps: int
+    batch: int
+    lr: float
+    warmup: int = 100
+    cooldown: int = 0  # the last steps, over which the learning rate falls to zero
+    weight_decay: float = 0.01
+    beta2: float = 0.99
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    bf16: bool = False
+    save_seconds: float = 120.0
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of the step after `step` completed ones."""
+        rise = min(1.0, (step + 1) / max(self.warmup, 1))
+        fall = min(1.0, (self.steps - step) / self.cooldown) if self.cooldown else 1.0
+        return self.lr * rise * max(fall, 0.0)
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Where a training stands after a step: what the command line and the app show."""
+
+    part: str
+    step: int
+    steps: int
+    loss: float
+    seconds: float  # of training so far, earlier sessions counted in
+    terms: dict[str, float] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """One part to train: its network and the loss of one step, drawn from the step's own generator."""
+
+    part: str
+    run: RunConfig
+    network: nn.Module
+
+    def loss(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]: ...
+
+
+class Trainer:
+    """Network, optimiser and averaged weights of one task, on one device, with checkpoints in a folder."""
+
+    def __init__(self, task: Task, folder: Path, device: torch.device) -> None:
+        self.task, self.folder, self.device = task, folder, device
+        run = task.run
+        self.network = task.network.to(device, memory_format=torch.channels_last)
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        plain = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": run.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=run.lr, betas=(0.9, run.beta2), eps=1e-8)
+        self.average = {k: v.detach().clone().float() for k, v in self.network.state_dict().items()}
+        self.step, self.seconds = 0, 0.0
+        self.curve: list[tuple[int, float]] = []  # (step, mean loss of the last hundred), kept for the model card
+        self.resume()
+
+    def advance(self) -> TrainState:
+        """One optimiser step."""
+        began, run = time.perf_counter(), self.task.run
+        for group in self.optimiser.param_groups:
+            group["lr"] = run.lr_at(self.step)
+        rng = np.random.default_rng((run.seed, self.step))
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=run.bf16):
+            loss, terms = self.task.loss(rng, generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), run.clip_norm)
+        self.optimiser.step()
+        self.step += 1
+        decay = min(run.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for key, value in self.network.state_dict().items():
+                self.average[key].lerp_(value.float(), 1 - decay)
+        self.seconds += time.perf_counter() - began
+        return TrainState(self.task.part, self.step, run.steps, loss.item(), self.seconds, terms)
+
+    def save(self) -> None:
+        """Write a checkpoint beside the last one, then drop the last one."""
+        target = self.folder / f"checkpoint-{self.step:08d}"
+        if target.exists():
+            return
+        part = self.folder / "part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        names = {id(p): n for n, p in self.network.named_parameters()}
+        moments = {
+            f"{names[id(p)]}|{k}": v.detach().cpu().reshape(v.shape).contiguous()
+            for p, s in self.optimiser.state.items()
+            for k, v in s.items()
+        }
+        save_file({k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}, part / "network.safetensors")
+        save_file({k: v.cpu().contiguous() for k, v in self.average.items()}, part / "average.safetensors")
+        save_file(moments, part / "optimiser.safetensors")
+        state = {"step": self.step, "seconds": self.seconds, "run": asdict(self.task.run), "curve": self.curve}
+        (part / "state.json").write_text(json.dumps(state))
+        part.rename(target)
+        for old in sorted(self.folder.glob("checkpoint-*"))[:-1]:
+            shutil.rmtree(old)
+
+    def resume(self) -> None:
+        """Take up the newest checkpoint, if there is one."""
+        found = sorted(self.folder.glob("checkpoint-*"))
+        if not found:
+            return
+        self.network.load_state_dict(load_file(found[-1] / "network.safetensors"))
+        self.average = {k: v.to(self.device) for k, v in load_file(found[-1] / "average.safetensors").items()}
+        parameters = dict(self.network.named_parameters())
+        for key, value in load_file(found[-1] / "optimiser.safetensors").items():
+            name, moment = key.rsplit("|", 1)
+            held = value if moment == "step" else value.to(self.device)  # AdamW keeps its step count on the CPU
+            self.optimiser.state[parameters[name]][moment] = held
+        state: dict[str, Any] = json.loads((found[-1] / "state.json").read_text())
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.curve = [(int(s), float(v)) for s, v in state["curve"]]
+
+
+def fit(task: Task, folder: Path, device: torch.device, minutes: float | None = None) -> Iterator[TrainState]:
+    """Train a task to its last step, or for so many minutes; resumes, saves as it goes and at its end."""
+    trainer = Trainer(task, folder, device)
+    began = saved = time.perf_counter()
+    recent: list[float] = []
+    try:
+        while trainer.step < task.run.steps:
+            state = trainer.advance()
+            recent.append(state.loss)
+            if state.step % 100 == 0:
+                trainer.curve.append((state.step, float(np.mean(recent))))
+                recent.clear()
+            yield state
+            now = time.perf_counter()
+            if now - saved > task.run.save_seconds:
+                trainer.save()
+                saved = now
+            if minutes is not None and now - began > 60 * minutes:
+                break
+    finally:
+        trainer.save()
+
+
+def trained_weights(folder: Path) -> dict[str, Tensor]:
+    """The averaged weights of the newest checkpoint; raises FileNotFoundError when there is none."""
+    found = sorted(folder.glob("checkpoint-*"))
+    if not found:
+        raise FileNotFoundError(f"No checkpoint in {folder}: train that part first.")
+    return load_file(found[-1] / "average.safetensors")
