@@ -100,12 +100,11 @@ def set_up(job: str, pip_args: str, allowed: bool) -> Path:
         stop(f"{', '.join(missing(job))} cannot be imported, and this is an installed copy without its requirements "
              "files; run launch.py from a checkout instead.")
     python = interpreter()
-    if python.exists() and installed(job) and not inside():
+    if python.exists() and not inside() and (installed(job) or (mark(job).is_file() and not allowed)):
         return python
     if not allowed:
-        lacking = ", ".join(missing(job)) or "a change in the requirements files"
-        stop(f"set-up is needed ({lacking}) but --no-setup forbids it; leave --no-setup out, or run "
-             f"`{Path(sys.executable).name} -m pip install -r {REQUIREMENTS[job][0]}` yourself.")
+        stop(f"set-up is needed ({', '.join(missing(job))} not found) but --no-setup forbids it; leave --no-setup out, "
+             f"or run `{Path(sys.executable).name} -m pip install -r {REQUIREMENTS[job][0]}` yourself.")
     say("Setting up .venv, once: this fetches 300 MB (gigabytes where PyTorch brings CUDA: see README).")
     try:
         if not works(python):
