@@ -79,6 +79,7 @@ def _number(value: Any, kind: type = float) -> Any:
 Text = Annotated[str, BeforeValidator(_text)]
 WHOLE, REAL = BeforeValidator(_whole), BeforeValidator(_number)
 Real = Annotated[float, Field(allow_inf_nan=False), REAL]
+Steps = Annotated[int, Field(ge=1, le=1000), WHOLE]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE]
 Scale = Annotated[float, Field(ge=-1, le=49, allow_inf_nan=False), REAL]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), REAL]
@@ -97,8 +98,8 @@ class Guidance(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["classifier_free", "classifier"] = "classifier_free"
-    interval: tuple[Real, Real] | None = Field(None, description="guide while low ≤ sigma/alpha ≤ high (2404.07724)")
-    rescale: Share = Field(0.0, description="share of the rescaled prediction (2305.08891)")
+    interval: tuple[Real, Real] | None = Field(default=None, description="guide while low ≤ nsr ≤ high (2404.07724)")
+    rescale: Share = Field(default=0.0, description="share of the rescaled prediction (2305.08891)")
 
     @field_validator("interval")
     @classmethod
@@ -130,28 +131,28 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: Annotated[str, Field(max_length=200)] | None = Field(None, description="name or hash of the model")
+    model: Annotated[str, Field(max_length=200)] | None = Field(default=None, description="name or hash of the model")
     prompt: Text = Field(description="what the picture shows")
-    negative: Text = Field("", description="what it should not show: takes the place of the empty prompt")
-    sampler: str = Field("dpmpp_2m", description="how to move from one noise level to the next")
-    knobs: dict[str, float] = Field({}, description="the sampler's own settings")
-    schedule: str | None = Field(None, description="how noise grew in training")
-    spacing: str | None = Field(None, description="where the steps lie")
-    end: str | None = Field(None, description="the level at which the run ends")
-    sigmas: tuple[Real, ...] | None = Field(None, description="levels of one's own as sigma/alpha, noisiest first")
-    steps: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(20, description="how many times the sampler moves")
-    gamma: Scale = Field(4.0, description="guidance scale; CFG scale is 1 + gamma")
-    guidance: Guidance = Field(Guidance(), description="which kind of guidance, and where along the run")
-    seed: Seed = Field(0, description="decides the noise; picture i has seed + i")
-    rng: Literal["nv", "cpu"] = Field("nv", description="whose random numbers a seed means")
-    batch: Annotated[int, Field(ge=1, le=64), WHOLE] = Field(1, description="how many pictures")
-    width: Size | None = Field(None, description="in pixels")
-    height: Size | None = Field(None, description="in pixels")
-    image: Digest | None = Field(None, description="digest of the picture to start from")
-    mask: Digest | None = Field(None, description="digest of the mask: white is painted anew")
-    strength: Share = Field(0.75, description="how much of the given picture may change")
-    tier: Tier = Field("exact", description="exact, or fast at lower precision")
-    branch: Branch | None = Field(None, description="what changes from some step on")
+    negative: Text = Field(default="", description="what it should not show: takes the place of the empty prompt")
+    sampler: str = Field(default="dpmpp_2m", description="how to move from one noise level to the next")
+    knobs: dict[str, float] = Field(default={}, description="the sampler's own settings")
+    schedule: str | None = Field(default=None, description="how noise grew in training")
+    spacing: str | None = Field(default=None, description="where the steps lie")
+    end: str | None = Field(default=None, description="the level at which the run ends")
+    sigmas: tuple[Real, ...] | None = Field(default=None, description="levels of one's own (nsr), noisiest first")
+    steps: Steps = Field(default=20, description="how many times the sampler moves")
+    gamma: Scale = Field(default=4.0, description="guidance scale; CFG scale is 1 + gamma")
+    guidance: Guidance = Field(default=Guidance(), description="which kind of guidance, and where along the run")
+    seed: Seed = Field(default=0, description="decides the noise; picture i has seed + i")
+    rng: Literal["nv", "cpu"] = Field(default="nv", description="whose random numbers a seed means")
+    batch: Annotated[int, Field(ge=1, le=64), WHOLE] = Field(default=1, description="how many pictures")
+    width: Size | None = Field(default=None, description="in pixels")
+    height: Size | None = Field(default=None, description="in pixels")
+    image: Digest | None = Field(default=None, description="digest of the picture to start from")
+    mask: Digest | None = Field(default=None, description="digest of the mask: white is painted anew")
+    strength: Share = Field(default=0.75, description="how much of the given picture may change")
+    tier: Tier = Field(default="exact", description="exact, or fast at lower precision")
+    branch: Branch | None = Field(default=None, description="what changes from some step on")
 
     def __init__(self, **fields: Any) -> None:
         try:
@@ -277,7 +278,7 @@ def allowed(path: str) -> Mapping[str, Any]:
     """What a field may be, as JSON schema has it: type, minimum, maximum, multipleOf, enum, default, description."""
     name, _, inner = path.partition(".")
     model = {"guidance": Guidance, "branch": Branch}[name] if inner else Recipe
-    schema = model.model_json_schema()["properties"].get(inner or name, {})
+    schema = cast(type[BaseModel], model).model_json_schema()["properties"].get(inner or name, {})
     parts = [part for part in schema.get("anyOf", ()) if part.get("type") != "null"]
     return schema | (parts[0] if parts else {})
 
