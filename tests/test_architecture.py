@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "core.guidance": {"core.schedules", "core.prediction"},
     "core.toy": {"core.schedules", "core.prediction"},
     "core.recipe": {"core.schedules", "core.sampling", "core.samplers"},
-    "core.checkpoints": {"core.nets"},
+    "core.checkpoints": {"core.nets", "core.schedules"},  # what a scheduler config says becomes a Schedule
     "core.training": {"core.nets", "core.schedules", "core.prediction", "core.metrics"},
     "core.pipeline": {"core"},
     "core.observe": {"core"},
