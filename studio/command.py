@@ -211,14 +211,17 @@ def writable(out: Path) -> Path:
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """The Recipe that the arguments of `generate` describe; what was not given is left to its defaults."""
-    from core import Recipe
+    from core.recipe import Recipe, draw_seed
 
     given = vars(args)
     fields = {name: given[name] for name in ("prompt", *TEXTS, *NUMBERS) if name in given}
     if "cfg" in given:
-        fields["gamma"] = given["cfg"] - 1 if isinstance(given["cfg"], (int, float)) else given["cfg"]
+        fields["gamma"] = round(given["cfg"] - 1, 10) if isinstance(given["cfg"], (int, float)) else given["cfg"]
     if "sigmas" in given:
         fields["sigmas"] = tuple(number(part) for part in given["sigmas"].split(","))
+    if given.get("seed") == -1:
+        fields["seed"] = draw_seed()
+        print(f"seed {fields['seed']}", file=sys.stderr)
     knobs = [knob.partition("=") for knob in args.knob]
     if any(not equals for _, equals, _ in knobs):
         stop(f"--knob is {args.knob[0]!r}; write it as NAME=NUMBER, such as eta=0.5.")
