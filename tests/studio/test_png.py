@@ -59,8 +59,9 @@ def test_the_example_of_the_conventions_is_written_to_the_letter():
         model="emoji-128",
     )
     assert infotext(recipe, "1a2b3c4d5e") == (
-        "a smiling cat face\nNegative prompt: blurry\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, "
-        f"Seed: 42, Size: 128x128, Model hash: 1a2b3c4d5e, Model: emoji-128, RNG: NV, Version: diffusion-studio-{VERSION}"
+        "a smiling cat face\nNegative prompt: blurry\n"
+        "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 42, "
+        f"Size: 128x128, Model hash: 1a2b3c4d5e, Model: emoji-128, RNG: NV, Version: diffusion-studio-{VERSION}"
     )
 
 

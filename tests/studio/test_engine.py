@@ -1,0 +1,225 @@
+"""The engine: one at a time, everyone answered, nobody's trouble becomes another's."""
+
+import asyncio
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from core.errors import UserError
+from core.recipe import Recipe
+from studio.engine import Cache, Done, Engine, Failed, Preview, Queued, Stopped
+from tests.studio.fakes import FakePipeline
+
+
+@pytest.fixture
+def pipe():
+    return FakePipeline()
+
+
+@pytest.fixture
+def engine(pipe):
+    engine = Engine(pipe)
+    yield engine
+    engine.close()
+    assert not engine._worker.is_alive()
+
+
+def events(job, seconds=20):
+    async def read():
+        with job:
+            return [event async for event in job]
+
+    return asyncio.run(asyncio.wait_for(read(), seconds))
+
+
+def colour(image):
+    return np.asarray(image)[64, 64].tolist()
+
+
+def right(pipe, recipe, images):
+    """Whether these are the pictures of this recipe and no other."""
+    latents = np.stack([pipe.latent(recipe, i) for i in range(recipe.batch)])
+    return [colour(image) for image in images] == [colour(image) for image in pipe.pictures(latents)]
+
+
+def test_a_job_ends_with_its_pictures_and_the_recipe_filled_in(engine, pipe):
+    recipe = Recipe(prompt="a cat, the end", batch=2)
+    done = events(engine.submit(recipe, "one"))[-1]
+    assert isinstance(done, Done) and right(pipe, recipe, done.images) and done.nfe == 40
+    assert done.recipe.width == 128 and done.recipe.spacing == "trailing" and done.recipe.model == "fake-128"
+    assert done.notes == ("These words did not fit: the end",)
+
+
+def test_previews_come_at_most_four_times_a_second(pipe, engine):
+    pipe.seconds = 0.02
+    found = [event for event in events(engine.submit(Recipe(prompt="", steps=60), "one")) if isinstance(event, Preview)]
+    times = [event.seconds for event in found if event.step < 60]  # the last one says that all steps are done
+    assert found[0].step == 1 and len(times) >= 4
+    assert all(later - earlier >= 0.25 for earlier, later in itertools.pairwise(times))
+    assert [event.step for event in found] == sorted({event.step for event in found})
+
+
+def test_stop_ends_within_one_step_and_the_next_job_is_fine(pipe, engine):
+    pipe.seconds = 0.05
+
+    async def stop_at_the_third():
+        with engine.submit(Recipe(prompt="slow", steps=100), "one") as job:
+            found = []
+            async for event in job:
+                found.append(event)
+                if isinstance(event, Preview) and event.step >= 3:
+                    engine.stop("one")
+                    engine.stop("one")  # twice does no harm
+            return found
+
+    last = asyncio.run(stop_at_the_third())[-1]
+    assert isinstance(last, Stopped) and last.steps == 100 and 3 <= last.step <= 12
+    assert pipe.closed == 1 and len(pipe.log) == last.step
+    assert isinstance(events(engine.submit(Recipe(prompt="next"), "one"))[-1], Done)
+
+
+def test_a_reader_who_leaves_stops_the_job_within_one_step(pipe, engine):
+    pipe.seconds = 0.05
+
+    async def leave():
+        with engine.submit(Recipe(prompt="gone", steps=1000), "one") as job:
+            async for event in job:
+                if isinstance(event, Preview):
+                    return
+
+    asyncio.run(leave())
+    time.sleep(0.2)
+    assert pipe.closed == 1 and len(pipe.log) <= 3
+    assert isinstance(events(engine.submit(Recipe(prompt="next"), "two"))[-1], Done)
+
+
+def test_a_job_that_waits_can_be_stopped_before_its_turn(pipe, engine):
+    pipe.seconds = 0.05
+    first = engine.submit(Recipe(prompt="first", steps=10), "one")
+    second = engine.submit(Recipe(prompt="second", steps=10), "two")
+    engine.stop("two")
+    assert events(second) == [Stopped(0, 10)]
+    assert isinstance(events(first)[-1], Done) and {prompt for prompt, *_ in pipe.log} == {"first"}
+
+
+def test_everyone_is_told_their_place_and_how_long(pipe, engine):
+    pipe.seconds = 0.02
+    events(engine.submit(Recipe(prompt="to learn the speed", steps=10), "zero"))
+    jobs = [engine.submit(Recipe(prompt=f"{i}", steps=20), f"visitor {i}") for i in range(3)]
+
+    async def all_of_them():
+        async def read(job):
+            return [event async for event in job]
+
+        return await asyncio.gather(*map(read, jobs))
+
+    found = asyncio.run(all_of_them())
+    places = [event for event in found[2] if isinstance(event, Queued)]
+    assert places[0].position >= places[-1].position == 1 and 0.1 < places[0].seconds < 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "says", "code"),
+    [
+        (UserError("The picture became NaN; try fp32."), "The picture became NaN; try fp32.", False),
+        (MemoryError(), "too big for this machine's memory", False),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "too big for this machine's memory", False),
+        (KeyError("/secret/path"), "Something went wrong, code", True),
+        (SystemExit(3), "Something went wrong, code", True),
+    ],
+)
+def test_a_fault_in_one_job_is_told_to_its_visitor_and_to_nobody_else(pipe, engine, fault, says, code):
+    pipe.faults["bad", 3] = fault
+    bad, good = engine.submit(Recipe(prompt="bad"), "one"), engine.submit(Recipe(prompt="good"), "two")
+    failed = events(bad)[-1]
+    assert isinstance(failed, Failed) and says in failed.sentence and "secret" not in failed.sentence
+    assert bool(failed.code) is code
+    assert isinstance(events(good)[-1], Done)
+
+
+def test_the_same_recipe_is_never_computed_twice(pipe, engine):
+    first = events(engine.submit(Recipe(prompt="a cat"), "one"))[-1]
+    again = events(engine.submit(Recipe(prompt="a cat ", width=128, model="fake-128"), "two"))
+    assert len(pipe.log) == 20 and len(again) == 1 and again[0].cached and again[0].images == first.images
+
+
+def test_the_cache_is_bounded_in_bytes_and_forgets_the_oldest():
+    pipe = FakePipeline()
+    cache = Cache(3 * 3 * 128 * 128)
+    recipes = [pipe.complete(Recipe(prompt=f"{i}")) for i in range(5)]
+    for recipe in recipes:
+        cache.put(Done(recipe, tuple(pipe.pictures(pipe.latent(recipe, 0)[None])), 40, 1.0))
+        cache.get(recipes[0])  # used again and again: stays
+    assert [cache.get(recipe) is not None for recipe in recipes] == [True, False, False, True, True]
+    cache.put(Done(pipe.complete(Recipe(prompt="huge")), tuple(pipe.pictures(np.ones((9, 16, 16, 3)))), 1, 1.0))
+    assert cache.get(recipes[0]) is not None
+
+
+def test_one_visitor_has_at_most_one_running_and_one_waiting(pipe, engine):
+    pipe.seconds = 0.05
+    jobs = [engine.submit(Recipe(prompt="1"), "greedy")]
+    time.sleep(0.1)
+    jobs.append(engine.submit(Recipe(prompt="2"), "greedy"))
+    with pytest.raises(UserError, match="waiting already"):
+        engine.submit(Recipe(prompt="3"), "greedy")
+    jobs.append(engine.submit(Recipe(prompt="4"), "another"))
+    assert all(isinstance(events(job)[-1], Done) for job in jobs)
+
+
+def test_a_full_house_says_so():
+    engine = Engine(FakePipeline(0.05), most_waiting=2)
+    try:
+        engine.submit(Recipe(prompt="running"), "0")
+        time.sleep(0.1)
+        for name in "12":
+            engine.submit(Recipe(prompt=name), name)
+        with pytest.raises(UserError, match="2 pictures are waiting already"):
+            engine.submit(Recipe(prompt="3"), "3")
+    finally:
+        engine.close()
+
+
+def test_fifty_at_once_all_get_their_own_picture(pipe, engine):
+    recipes = [Recipe(prompt=f"prompt {i}", seed=i, steps=5) for i in range(50)]
+
+    async def everyone():
+        async def one(recipe):
+            with engine.submit(recipe, f"visitor {recipe.seed}") as job:
+                return [event async for event in job][-1]
+
+        return await asyncio.gather(*map(one, recipes))
+
+    for recipe, done in zip(recipes, asyncio.run(everyone()), strict=True):
+        assert done.recipe.prompt == recipe.prompt and right(pipe, recipe, done.images)
+
+
+def test_a_reader_whose_loop_is_gone_does_not_hurt_the_worker(pipe, engine):
+    pipe.seconds = 0.05
+    job = engine.submit(Recipe(prompt="lost", steps=1000), "one")
+
+    async def read_one():
+        await anext(aiter(job))
+        waiting = asyncio.ensure_future(anext(job))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(read_one())
+    loop.close()
+    assert isinstance(events(engine.submit(Recipe(prompt="next"), "two"))[-1], Done)
+
+
+def test_closing_tells_everyone_and_ends_the_thread():
+    pipe = FakePipeline(0.05)
+    engine = Engine(pipe)
+    running, waiting = engine.submit(Recipe(prompt="1", steps=500), "1"), engine.submit(Recipe(prompt="2"), "2")
+    time.sleep(0.1)
+    begun = time.perf_counter()
+    engine.close()
+    assert time.perf_counter() - begun < 2 and "engine" not in {thread.name for thread in threading.enumerate()}
+    assert isinstance(events(running)[-1], Stopped) and "shut down" in events(waiting)[-1].sentence
+    with pytest.raises(UserError, match="shutting down"):
+        engine.submit(Recipe(prompt="3"), "3")
