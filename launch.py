@@ -36,8 +36,15 @@ REQUIREMENTS = {
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Do what the command line says, and return the exit code."""
+    try:
+        return start(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        return 130
+
+
+def start(argv: list[str]) -> int:
     """Read the command line, set up what is missing, and run the app, one picture or the tests."""
-    argv = sys.argv[1:] if argv is None else argv
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         if interpreter().exists() and not inside():
             return run_again(interpreter(), argv)

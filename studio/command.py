@@ -174,8 +174,6 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         stop(f"{error.name} is missing from this Python; run launch.py without --no-setup, or "
              "`python -m pip install -r requirements.txt`.")
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 
