@@ -1,0 +1,87 @@
+"""Guidance: denoisers made of models, so that no sampler ever hears of prompts or scales.
+
+    classifier-free   eps = (1 + gamma)·eps_c − gamma·eps_0          gamma −1: unconditional, 0: conditional     (1)   2207.12598
+    classifier        eps = eps_0 − sigma·gamma·∇_x log p(y | x)                                                   (2)   2105.05233
+    everyone else's CFG scale is w = 1 + gamma; with an exact classifier, (1) at gamma is (2) at 1 + gamma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.prediction import Denoiser, Model, Prediction
+from core.schedules import Level
+
+
+def classifier_free(model: Model, cond: Any, uncond: Any, gamma: float | Tensor) -> Denoiser:
+    """Equation (1), both conditions in one call; at gamma −1 and 0 the one prediction it is, to the bit.
+
+    A negative prompt takes the place of `uncond`. gamma may be a tensor [B, 1, …]: a scale for each image.
+    """
+
+    def denoise(x: Tensor, at: Level) -> Prediction:
+        if isinstance(gamma, int | float) and gamma in (-1, 0):
+            name, one = ("cond", cond) if gamma == 0 else ("uncond", uncond)
+            p = model(x, at, (one,))[0]
+            return replace(p, parts={name: p})
+        p, empty = model(x, at, (cond, uncond))
+        x0, eps = (c + gamma * (c - e) for c, e in ((p.x0, empty.x0), (p.eps, empty.eps)))
+        return Prediction(x0, eps, at, {"cond": p, "uncond": empty})
+
+    return denoise
+
+
+def classifier_guided(denoise: Denoiser, log_prob: Callable[[Tensor, Level], Tensor], gamma: float) -> Denoiser:
+    """Equation (2), the gradient by autograd; log_prob(x, level) gives log p(y | x) for each image, [B]."""
+
+    def guided(x: Tensor, at: Level) -> Prediction:
+        p = denoise(x, at)
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(log_prob(leaf, at).sum(), leaf)
+        return replace(Prediction.from_eps(x, p.eps - at.sigma * gamma * gradient, at), parts=p.parts or {"uncond": p})
+
+    return guided
+
+
+def interval(guided: Denoiser, plain: Denoiser, low: float, high: float) -> Denoiser:
+    """Guide only where low ≤ sigma/alpha ≤ high; elsewhere ask `plain`, at half the cost (2404.07724)."""
+    return lambda x, at: (guided if low <= at.nsr <= high else plain)(x, at)
+
+
+def rescaled(denoise: Denoiser, share: float) -> Denoiser:
+    """Give the guided prediction the spread of the conditional one, to a share: x0·(share·std_c/std + 1 − share).
+
+    Standard deviations are over each whole image, of x0. Source: 2305.08891 §3.4.
+    """
+
+    def denoise_rescaled(x: Tensor, at: Level) -> Prediction:
+        p = denoise(x, at)
+        if share == 0 or "cond" not in p.parts or len(p.parts) == 1:
+            return p
+        dims = tuple(range(1, x.ndim))
+        ratio = p.parts["cond"].x0.std(dims, keepdim=True) / p.x0.std(dims, keepdim=True)
+        x0 = p.x0 * (share * ratio + 1 - share)
+        return replace(Prediction.from_x0(x, x0, at), parts=p.parts)
+
+    return denoise_rescaled
+
+
+def inpaint(denoise: Denoiser, known: Tensor, mask: Tensor, noise: Tensor) -> Denoiser:
+    """Paint only where the mask is 1; elsewhere the picture is known, so x and the prediction are replaced by the truth.
+
+    known [B, C, H, W] clean, mask [B or 1, 1, H, W] in [0, 1], noise as known: the noise under the known part (2201.09865 eq. 8).
+    """
+
+    def denoise_inside(x: Tensor, at: Level) -> Prediction:
+        truth = at.alpha * known + at.sigma * noise
+        p = denoise(mask * x + (1 - mask) * truth, at)
+        x0 = mask * p.x0 + (1 - mask) * known
+        return Prediction(x0, mask * p.eps + (1 - mask) * noise, at, p.parts)
+
+    return denoise_inside

@@ -1,0 +1,101 @@
+"""What a network says about a noisy x, in one form whatever it was trained to predict.
+
+    x = alpha·x0 + sigma·eps                                             (1)
+    v = alpha·eps − sigma·x0;  x0 = alpha·x − sigma·v;  eps = sigma·x + alpha·v   (2)   2202.00512
+    score = ∇ log p(x) = −eps/sigma                                      (3)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import UserError
+from core.schedules import Level, Schedule
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """x0 and eps that fit together by (1) at a level; `parts` are the predictions that guidance made it of."""
+
+    x0: Tensor
+    eps: Tensor
+    at: Level
+    parts: Mapping[str, Prediction] = field(default_factory=dict)
+
+    @classmethod
+    def from_eps(cls, x: Tensor, eps: Tensor, at: Level) -> Prediction:
+        """x0 = (x − sigma·eps)/alpha. Raises UserError at alpha = 0, where eps says nothing of x0."""
+        if at.alpha == 0:
+            raise UserError(
+                "A network that predicts eps cannot start from pure noise (zero terminal SNR): "
+                "take a schedule without it, or a model that predicts v."
+            )
+        return cls((x - at.sigma * eps) / at.alpha, eps, at)
+
+    @classmethod
+    def from_x0(cls, x: Tensor, x0: Tensor, at: Level) -> Prediction:
+        """eps = (x − alpha·x0)/sigma; where sigma is 0 nothing is noise."""
+        return cls(x0, (x - at.alpha * x0) / at.sigma if at.sigma else x - x, at)
+
+    @classmethod
+    def from_v(cls, x: Tensor, v: Tensor, at: Level) -> Prediction:
+        """Equation (2)."""
+        return cls(at.alpha * x - at.sigma * v, at.sigma * x + at.alpha * v, at)
+
+    @property
+    def v(self) -> Tensor:
+        return self.at.alpha * self.eps - self.at.sigma * self.x0
+
+    @property
+    def score(self) -> Tensor:
+        """Equation (3); infinite at the clean level."""
+        return -self.eps / self.at.sigma
+
+
+@dataclass(frozen=True)
+class Cond:
+    """What a network is told beside x and t: the states of a text [B, L, D]."""
+
+    context: Tensor
+
+
+class Model(Protocol):
+    """Answers for several conditions of the same x in one call, so that what they share is computed once."""
+
+    def __call__(self, x: Tensor, at: Level, conds: Sequence[Any]) -> tuple[Prediction, ...]: ...
+
+
+class Denoiser(Protocol):
+    """A model whose conditions and guidance are decided: all that a sampler sees."""
+
+    def __call__(self, x: Tensor, at: Level) -> Prediction: ...
+
+
+READ = {"eps": Prediction.from_eps, "v": Prediction.from_v, "x0": Prediction.from_x0}
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkModel:
+    """A network, the schedule it was trained on and what it predicts: the only place that knows the last of these.
+
+    network(x [B, …], t [B], context [G, B, L, D]) -> [G, B, …].
+    """
+
+    network: nn.Module
+    schedule: Schedule
+    predicts: str = "eps"
+
+    def __call__(self, x: Tensor, at: Level, conds: Sequence[Cond]) -> tuple[Prediction, ...]:
+        t = torch.full((x.shape[0],), at.t, device=x.device)
+        out = self.network(x, t, torch.stack([cond.context for cond in conds]))
+        return tuple(READ[self.predicts](x, one, at) for one in out)
+
+
+def unconditional(model: Model, cond: Any = None) -> Denoiser:
+    """The denoiser that asks a model for one condition only."""
+    return lambda x, at: model(x, at, (cond,))[0]
