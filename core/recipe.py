@@ -166,7 +166,7 @@ class Recipe(BaseModel):
     @field_validator("sampler", "schedule", "spacing", "end")
     @classmethod
     def _known(cls, value: str | None, info: Any) -> str | None:
-        names = {"sampler": SAMPLERS, "schedule": SCHEDULES, "spacing": SPACINGS, "end": ENDS}[info.field_name]
+        names: Any = {"sampler": SAMPLERS, "schedule": SCHEDULES, "spacing": SPACINGS, "end": ENDS}[info.field_name]
         if value is not None and value not in names:
             raise PydanticCustomError("unknown", f"it must be {_one_of(names)}")
         return value

@@ -248,7 +248,7 @@ def karras(schedule: Schedule, n: int, offset: int) -> list[Level]:
 @spacing(same_as="EulerDiscreteScheduler, use_exponential_sigmas on linspace")
 def exponential(schedule: Schedule, n: int, offset: int) -> list[Level]:
     """log nsr falls evenly: the same step in lam everywhere."""
-    return [schedule.at_nsr(float(nsr)) for nsr in np.exp(np.linspace(*schedule.log_nsr[[-1, 0]], n))]
+    return [schedule.at_nsr(float(nsr)) for nsr in np.exp(np.linspace(schedule.log_nsr[-1], schedule.log_nsr[0], n))]
 
 
 def make_path(

@@ -1,7 +1,7 @@
 """Frozen descriptions of the networks: one set of classes, other numbers, for every model we know.
 
-Each class reads the `config.json` of its component in the ecosystem's layout (`from_json`), writes it back (`to_json`), and refuses what the
-network does not build. Field names are ours; the tables `_KEYS` say what each is called outside.
+Each class reads the `config.json` of its component in the ecosystem's layout (`from_json`), writes it back (`to_json`), and
+refuses what the network does not build. Field names are ours; the tables `_KEYS` say what each is called outside.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class UNetConfig(_Config):
         _check(len(self.channels) == len(self.attends) == len(self.heads) >= 1,
                "The U-Net's config.json lists levels of different lengths: use the file that came with the weights.")  # fmt: skip
         _check(all(c % self.groups == 0 and c % h == 0 for c, h in zip(self.channels, self.heads, strict=True)),
-               "The U-Net's channels are no multiple of its groups and heads: use the file that came with the weights.")  # fmt: skip
+               "The U-Net's channels are no multiple of its groups and heads: use the file of these weights.")  # fmt: skip
 
     @classmethod
     def _fix(cls, values: dict[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,9 @@ class Task(Protocol):
 
     part: str
     run: RunConfig
-    network: nn.Module
+
+    @property
+    def network(self) -> nn.Module: ...
 
     def loss(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]: ...
 
@@ -75,7 +77,8 @@ class Trainer:
     def __init__(self, task: Task, folder: Path, device: torch.device) -> None:
         self.task, self.folder, self.device = task, folder, device
         run = task.run
-        self.network = task.network.to(device, memory_format=torch.channels_last)
+        self.network = task.network.to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": run.weight_decay}, {"params": plain, "weight_decay": 0.0}]

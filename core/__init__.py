@@ -1,0 +1,45 @@
+"""Diffusion models from noise to picture, written to be read. Read in this order:
+
+    schedules     how noise grows in training (Schedule) and which levels a run visits (Path)
+    prediction    what a network says of a noisy x, whatever it was trained to predict
+    noise         random numbers with an address: the same on any device and in any batch
+    sampling      the driver of a run, Step by Step, and the registry of samplers
+    samplers      every sampler, about ten lines each
+    guidance      denoisers made of models: prompts, scales, intervals, inpainting
+    toy           exact models: Gaussian mixtures, and the perfect denoiser of a finite data set
+    nets          U-Net, VAE, CLIP, tokenizer, classifier: they know nothing of diffusion
+    checkpoints   Stable Diffusion's files, checked and read
+    recipe        Recipe: one run described completely
+    pipeline      TextToImage: a Recipe in, pictures out
+    training      how the model in assets/ was made
+
+Notation: x0 clean, x noisy, eps noise; alpha = √alpha_bar, sigma = √(1 − alpha_bar), x = alpha·x0 + sigma·eps;
+v = alpha·eps − sigma·x0; nsr = sigma/alpha (Karras' sigma); lam = log(alpha/sigma); std of fresh noise; cur and nxt the
+noisier and the cleaner level of a move; gamma the guidance scale, w = 1 + gamma everyone's CFG scale.
+Shapes: B C H W, L tokens, D features.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import core.samplers  # noqa: F401  registers the samplers, whoever asks for the registry first
+from core.sampling import SAMPLERS
+from core.schedules import SCHEDULES, SPACINGS
+
+if TYPE_CHECKING:
+    from core.pipeline import load_pipeline
+    from core.recipe import Recipe
+
+__all__ = ["SAMPLERS", "SCHEDULES", "SPACINGS", "Recipe", "load_pipeline"]
+
+
+def __getattr__(name: str) -> Any:
+    """Recipe and load_pipeline on demand: they need pydantic and safetensors, which a training machine may lack."""
+    if name == "Recipe":
+        from core.recipe import Recipe
+
+        return Recipe
+    if name == "load_pipeline":
+        from core.pipeline import load_pipeline
+
+        return load_pipeline
+    raise AttributeError(f"module 'core' has no attribute {name!r}")

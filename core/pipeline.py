@@ -1,0 +1,295 @@
+"""From a Recipe to pictures: tokenizer -> text encoder -> U-Net under a sampler -> VAE.
+
+    (1)  z_T ~ N(0, 1), addressed by the seed;   z_0 = sampler(denoiser(U-Net, prompts, gamma), path);   picture = D(z_0/s)
+
+`run` hands out every step of (1), `pictures` decodes a step's latents. Latents are always scaled by s = `scaling_factor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from core.checkpoints.load import Components, load_checkpoint
+from core.errors import UserError
+from core.guidance import classifier_free, inpaint, interval, rescaled
+from core.nets.clip import TextEncoder
+from core.nets.tokenizer import Tokenizer
+from core.nets.unet import UNet
+from core.nets.vae import AutoencoderKL
+from core.noise import Noise
+from core.prediction import Cond, Denoiser, NetworkModel
+from core.recipe import Recipe
+from core.sampling import SAMPLERS, Step, sample
+from core.schedules import SCHEDULES, Schedule, make, make_path
+from core.schedules import Path as Levels
+
+EMBEDDED = Path(__file__).parents[1] / "assets" / "emoji-128"
+DTYPES = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TILED_ABOVE = 96 * 96  # latent cells from which the VAE decodes in tiles
+
+Pictures = Mapping[str, Image.Image]  # what a recipe's digests stand for
+
+
+@dataclass(frozen=True)
+class TextToImage:
+    """A text-to-image model with all its parts; see `load_pipeline`."""
+
+    parts: Components
+    device: torch.device
+    dtype: torch.dtype
+    _states: dict[str, Tensor] = field(default_factory=dict, repr=False)  # of the prompts seen last
+
+    @property
+    def unet(self) -> UNet:
+        return self.parts.unet
+
+    @property
+    def vae(self) -> AutoencoderKL:
+        return self.parts.vae
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        return self.parts.text_encoder
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.parts.tokenizer
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.parts.schedule
+
+    @property
+    def name(self) -> str:
+        return self.parts.name
+
+    @property
+    def hash(self) -> str:
+        return self.parts.hash
+
+    @property
+    def size(self) -> int:
+        """The side in pixels of the pictures that the model was trained on."""
+        return self.unet.config.sample_size * self.vae.factor
+
+    # ------------------------------------------------------------------------------------------------- a run
+
+    def complete(self, recipe: Recipe) -> Recipe:
+        """The recipe with all that it left to the model filled in; raises UserError if it names another model."""
+        if recipe.model not in (None, self.name, self.hash):
+            raise UserError(f"The recipe is for the model {recipe.model}, and {self.name} is loaded: load that one, or clear "
+                            "the recipe's model.")  # fmt: skip
+        return recipe.replace(
+            model=self.name,
+            schedule=recipe.schedule or (self.schedule.name if self.schedule.name in SCHEDULES else None),
+            spacing=recipe.spacing or self.parts.spacing,
+            end=recipe.end or SAMPLERS[recipe.sampler].end,
+            width=recipe.width or self.size,
+            height=recipe.height or self.size,
+        )
+
+    def path(self, recipe: Recipe) -> Levels:
+        """The levels that a recipe visits; from a given picture, only the last share `strength` of them."""
+        recipe = self.complete(recipe)
+        schedule = self.schedule if recipe.schedule in (None, self.schedule.name) else make(recipe.schedule)
+        path = make_path(
+            schedule, recipe.spacing or "leading", recipe.steps,
+            end=recipe.end or "clean", offset=self.parts.steps_offset, sigmas=recipe.sigmas,
+        )  # fmt: skip
+        if recipe.image is None:
+            return path
+        return path[len(path) - max(1, round(recipe.strength * len(path))) :]
+
+    def run(self, recipe: Recipe, pictures: Pictures | None = None) -> Iterator[Step]:
+        """Run a recipe, one Step a move; `pictures` holds the pictures that its digests name.
+
+        Raises UserError for a picture that is missing and for a result that is not finite.
+        """
+        recipe = self.complete(recipe)
+        yield from self.run_many([recipe], pictures)
+
+    def run_many(self, recipes: Sequence[Recipe], pictures: Pictures | None = None) -> Iterator[Step]:
+        """Run recipes that differ only in prompt, negative, gamma, seed and batch as one batch, in their order."""
+        recipes = [self.complete(recipe) for recipe in recipes]
+        first = recipes[0]
+        alike = {"prompt": "", "negative": "", "gamma": 0.0, "seed": 0, "batch": 1}
+        if any(recipe.replace(**alike) != first.replace(**alike) for recipe in recipes):
+            raise UserError("These recipes differ in more than prompt, guidance scale and seed: run them one after the other.")
+        noise = self.noise(recipes)
+        path, start = self.path(first), None
+        denoise = self.denoiser(recipes)
+        if first.image is not None:
+            known = self.encode(self._picture(first.image, first, pictures)).expand(len(noise.seeds), -1, -1, -1)
+            level, eps = path.levels[0], noise(0)
+            start = level.alpha * known + level.sigma * eps
+            if first.mask is not None:
+                denoise = inpaint(denoise, known, self._mask(first, pictures), eps)
+        if first.branch is None:
+            steps = sample(denoise, path, first.sampler, noise, start, **first.knobs)
+        else:
+            steps = self._branched(recipes, path, denoise, noise, start)
+        for step in steps:
+            yield step
+        if not bool(step.x_next.isfinite().all()):
+            raise UserError("The picture became NaN on the way: try --dtype fp32, or a smaller guidance scale.")
+
+    def _branched(
+        self, recipes: Sequence[Recipe], path: Levels, denoise: Denoiser, noise: Noise, start: Tensor | None
+    ) -> Iterator[Step]:
+        first = recipes[0]
+        assert first.branch is not None
+        before = None
+        for before in sample(denoise, path[: first.branch.step], first.sampler, noise, start, **first.knobs):
+            yield before
+        assert before is not None
+        after = [recipe.branched for recipe in recipes]
+        rest = sample(self.denoiser(after), path[first.branch.step :], after[0].sampler, noise, before.x_next, **after[0].knobs)
+        for step in rest:
+            yield Step(step.index, step.cur, step.nxt, step.x, step.x_next, step.evaluations, step.nfe + before.nfe)
+
+    def noise(self, recipes: Sequence[Recipe]) -> Noise:
+        """The noise of a batch: picture i of a recipe has the seed + i."""
+        seeds = [(recipe.seed + i) % 2**64 for recipe in recipes for i in range(recipe.batch)]
+        first, f = self.complete(recipes[0]), self.vae.factor
+        if (first.width or 0) % f or (first.height or 0) % f:
+            raise UserError(f"width and height are {first.width}×{first.height}; this model needs multiples of {f}.")
+        shape = (self.unet.config.in_channels, (first.height or 0) // f, (first.width or 0) // f)
+        return Noise(seeds, shape, first.rng, self.device, self.dtype)
+
+    def denoiser(self, recipes: Sequence[Recipe]) -> Denoiser:
+        """The U-Net under the prompts and the guidance of these recipes."""
+        guidance = recipes[0].guidance
+        if guidance.kind != "classifier_free":
+            raise UserError("guidance.kind is 'classifier'; this model has no classifier: use 'classifier_free'.")
+        model = NetworkModel(self.unet, self.schedule, self.parts.prediction)
+        cond = Cond(self.text_states([r.prompt for r in recipes for _ in range(r.batch)]))
+        uncond = Cond(self.text_states([r.negative for r in recipes for _ in range(r.batch)]))
+        scales = [r.gamma for r in recipes for _ in range(r.batch)]
+        alike = len(set(scales)) == 1
+        gamma = scales[0] if alike else torch.tensor(scales, device=self.device, dtype=self.dtype)[:, None, None, None]
+        denoise = rescaled(classifier_free(model, cond, uncond, gamma), guidance.rescale)
+        if guidance.interval is None:
+            return denoise
+        return interval(denoise, classifier_free(model, cond, uncond, 0), *guidance.interval)
+
+    # ------------------------------------------------------------------------------------------------- text
+
+    @torch.no_grad()
+    def text_states(self, texts: Sequence[str]) -> Tensor:
+        """The text encoder's states [B, L, D]; the prompts seen last are remembered."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._states]
+        if new:
+            states = self.text_encoder(self.tokenizer.encode(new).to(self.device)).states.to(self.dtype)
+            while len(self._states) > 64:
+                self._states.pop(next(iter(self._states)), None)
+            self._states.update(zip(new, states, strict=True))
+        return torch.stack([self._states[text] for text in texts])
+
+    def notes(self, recipe: Recipe) -> list[str]:
+        """Sentences about what a recipe cannot have as it says: words that do not fit."""
+        found = []
+        for name in ("prompt", "negative"):
+            if dropped := self.tokenizer.dropped(getattr(recipe, name)):
+                found.append(f"The {name} is longer than {self.tokenizer.length} tokens; these words were dropped: {dropped}")
+        return found
+
+    # ------------------------------------------------------------------------------------------------- pictures
+
+    @torch.no_grad()
+    def encode(self, image: Image.Image) -> Tensor:
+        """A picture as scaled latents [1, 4, h, w]: the mean of the VAE's posterior. Its sides must be multiples of 8."""
+        pixels = torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32)) / 127.5 - 1
+        x = pixels.permute(2, 0, 1)[None].to(self.device, self.dtype)
+        return self.vae.encode(x).mean * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor) -> Tensor:
+        """Scaled latents [B, 4, h, w] to pictures [B, 3, H, W] in [−1, 1], large ones in tiles."""
+        z = latent.to(self.device, self.dtype) / self.vae.config.scaling_factor
+        tiled = z.shape[-1] * z.shape[-2] > TILED_ABOVE
+        decode = self.vae.decode_tiled if tiled else self.vae.decode
+        return torch.cat([decode(one) for one in z.split(1 if tiled else 4)]).clamp(-1, 1)
+
+    def pictures(self, latent: Tensor) -> list[Image.Image]:
+        """Decoded latents as pictures."""
+        return to_images(self.decode(latent))
+
+    def images(self, recipe: Recipe, pictures: Pictures | None = None) -> list[Image.Image]:
+        """The finished pictures of a recipe."""
+        *_, last = self.run(recipe, pictures)
+        return self.pictures(last.x_next)
+
+    @cached_property
+    def _rgb(self) -> Tensor:
+        """The affine map from a latent cell to the mean colour of its pixels [4 + 1, 3], fitted on a few made-up pictures.
+
+        Least squares over the VAE's own latents of smooth colour noise: right for any VAE, and no table to keep.
+        """
+        generator = torch.Generator().manual_seed(0)
+        side = 8 * self.vae.factor
+        coarse = torch.rand(8, 3, 3, 3, generator=generator) * 2 - 1
+        x = F.interpolate(coarse, size=(side, side), mode="bicubic").clamp(-1, 1).to(self.device, self.dtype)
+        with torch.no_grad():
+            z = self.vae.encode(x).mean * self.vae.config.scaling_factor
+        cells = F.avg_pool2d(x, self.vae.factor).float().permute(0, 2, 3, 1).reshape(-1, 3)
+        rows = F.pad(z.float().permute(0, 2, 3, 1).reshape(len(cells), -1), (0, 1), value=1.0)
+        return torch.linalg.lstsq(rows.cpu(), cells.cpu()).solution.to(self.device)
+
+    @torch.no_grad()
+    def preview(self, latent: Tensor) -> list[Image.Image]:
+        """A rough picture of latents, a pixel a cell, by one linear map: no network is asked."""
+        rgb = latent.float().permute(0, 2, 3, 1) @ self._rgb[:-1] + self._rgb[-1]
+        return to_images(rgb.permute(0, 3, 1, 2))
+
+    def _picture(self, digest: str, recipe: Recipe, pictures: Pictures | None) -> Image.Image:
+        if pictures is None or digest not in pictures:
+            raise UserError("The recipe starts from a picture that is not at hand: give the picture with it.")
+        return pictures[digest].convert("RGB").resize((recipe.width or self.size, recipe.height or self.size))
+
+    def _mask(self, recipe: Recipe, pictures: Pictures | None) -> Tensor:
+        image = self._picture(recipe.mask or "", recipe, pictures).convert("L")
+        mask = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)[None, None]
+        return F.avg_pool2d(mask, self.vae.factor).to(self.device, self.dtype)
+
+
+def to_images(x: Tensor) -> list[Image.Image]:
+    """Pictures [B, 3, H, W] in [−1, 1] as 8-bit images."""
+    pixels = ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(one) for one in pixels]
+
+
+def load_pipeline(
+    path: str | Path | None = None, device: str = "auto", dtype: str = "auto", prediction: str | None = None
+) -> TextToImage:
+    """Load the embedded model, or a Stable Diffusion 1.x or 2.x checkpoint: a diffusers folder or a .safetensors file.
+
+    device "auto" is CUDA where there is one, else the CPU; dtype "auto" is fp32, or "fp16", "bf16". Raises UserError for
+    what cannot be loaded, saying why and what to do.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
+    try:
+        where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        torch.empty(1, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device is {device!r}; this machine has {_devices()}.") from error
+    parts = load_checkpoint(path or EMBEDDED, where, DTYPES[dtype], prediction)
+    for part in (parts.unet, parts.vae):
+        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if where.type == "cpu":
+        torch.set_flush_denormal(True)
+    return TextToImage(parts, where, DTYPES[dtype])
+
+
+def _devices() -> str:
+    found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    return " and ".join(found)

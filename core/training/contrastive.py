@@ -1,0 +1,82 @@
+"""Training of CLIP: pictures and captions of one batch must find each other (equation 2 of core/nets/clip.py).
+
+Half of a batch are different concepts, the other half the same concepts in another style, so that both what a thing is
+and how it is drawn must be told apart. The text encoder trained here is the one that conditions the U-Net.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.nets.clip import Clip, contrastive_loss, initialise
+from core.nets.configs import TextConfig, VisionConfig
+from core.training.captions import CaptionTable
+from core.training.data import Pictures
+from core.training.loop import RunConfig
+
+MAX_SCALE = 4.6052  # ln 100: logit_scale is kept below it, as in 2103.00020 §2.5
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What may be paired: the rows of the caption table, the picture and the concept of each."""
+
+    pictures: Pictures
+    picture: np.ndarray  # [rows] number of the picture
+    concept: np.ndarray  # [rows] number of its concept
+    flip: np.ndarray  # [rows] whether mirroring is harmless
+    captions: CaptionTable  # tokenised
+
+
+class ClipTask:
+    """Match pictures, shrunk to the image tower's size, and captions."""
+
+    part = "clip"
+
+    def __init__(self, text: TextConfig, vision: VisionConfig, run: RunConfig, pairs: Pairs) -> None:
+        self.run, self.pairs = run, pairs
+        self.network = Clip(text, vision)
+        initialise(self.network)
+        self.by_concept = [np.flatnonzero(pairs.concept == c) for c in np.unique(pairs.concept)]
+
+    def loss(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = self.rows(rng)
+        texts = self.pairs.captions.sample(rows, rng)
+        colours = self.pairs.captions.colour[texts]
+        flips = self.pairs.flip[rows] & (rng.random(len(rows)) < 0.5)
+        x = self.pairs.pictures.rgb(self.pairs.picture[rows], colours, flips)
+        x = shrink(x.to(generator.device), self.size)
+        assert self.pairs.captions.tokens is not None
+        ids = trim(self.pairs.captions.tokens[torch.from_numpy(texts)].long(), self.network.text_model.eos).to(generator.device)
+        with torch.no_grad():
+            self.network.logit_scale.clamp_(max=MAX_SCALE)
+        logits = self.network(x, ids).float()
+        right = (logits.argmax(1).cpu() == torch.arange(len(rows))).float().mean()
+        return contrastive_loss(logits), {"right": right.item(), "scale": self.network.logit_scale.exp().item()}
+
+    @property
+    def size(self) -> int:
+        """The side of the pictures that the image tower sees."""
+        embeddings = self.network.vision_model.embeddings
+        return int((embeddings.position_embedding.num_embeddings - 1) ** 0.5) * embeddings.patch_embedding.stride[0]
+
+    def rows(self, rng: np.random.Generator) -> np.ndarray:
+        """Rows of one batch: batch/2 concepts, two styles of each."""
+        concepts = rng.choice(len(self.by_concept), self.run.batch // 2, replace=False)
+        return np.concatenate([rng.choice(self.by_concept[c], 2, replace=False) for c in concepts])
+
+
+def shrink(x: Tensor, size: int) -> Tensor:
+    """Pictures [B, 3, H, W] at the image tower's size, by averaging."""
+    return F.interpolate(x, size=(size, size), mode="area")
+
+
+def trim(ids: Tensor, eos: int) -> Tensor:
+    """Drop the columns after the longest caption's end: attention is causal, so the pooled state does not see them."""
+    ends = (ids == eos).int().argmax(dim=1)
+    return ids[:, : int(ends.max()) + 1]

@@ -1,0 +1,87 @@
+"""Training of the U-Net: predict v on latents noised to a random t, with captions dropped for guidance.
+
+    x_t = alpha·x0 + sigma·eps,   v = alpha·eps − sigma·x0,   loss = E ‖v_theta(x_t, t, c) − v‖²        (2202.00512, 2112.10752)
+
+A share `drop` of the captions is replaced by the empty one, so that one network learns both eps(x, c) and eps(x, ∅)
+(2207.12598). The text encoder is frozen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.nets.clip import TextEncoder
+from core.nets.configs import UNetConfig
+from core.nets.unet import UNet
+from core.schedules import Schedule
+from core.training.captions import CaptionTable
+from core.training.loop import RunConfig
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Encoded art in memory: values float16 [N, C, h, w], the row of the base list and the colour behind it (−1: white)."""
+
+    values: Tensor
+    row: np.ndarray
+    colour: np.ndarray
+
+
+@dataclass(frozen=True)
+class Noised:
+    """A batch of noised latents: which of the latents, their times, what the network sees, and the v it should answer."""
+
+    rows: np.ndarray
+    t: Tensor
+    x: Tensor
+    v: Tensor
+
+
+def draw_noised(
+    latents: Latents, schedule: Schedule, batch: int, rng: np.random.Generator, generator: torch.Generator
+) -> Noised:
+    """Draw latents at random and noise each to a t of its own.
+
+    Batch row i takes t from the i-th of `batch` equal parts of the range: uniform over all, with less variance.
+    """
+    device = generator.device
+    rows = rng.integers(len(latents.values), size=batch)
+    x0 = latents.values[torch.from_numpy(rows)].to(device, torch.float32, memory_format=torch.channels_last)
+    t = ((np.arange(batch) + rng.random(batch)) / batch * len(schedule.alpha_bar)).astype(np.int64)
+    eps = torch.randn(x0.shape, generator=generator, device=device)
+    alpha_bar = torch.from_numpy(schedule.alpha_bar[t])[:, None, None, None]
+    alpha, sigma = alpha_bar.sqrt().float().to(device), (1 - alpha_bar).sqrt().float().to(device)
+    return Noised(rows, torch.from_numpy(t).to(device), alpha * x0 + sigma * eps, alpha * eps - sigma * x0)
+
+
+class UNetTask:
+    """Denoise latents under their captions."""
+
+    part = "unet"
+
+    def __init__(
+        self,
+        config: UNetConfig,
+        run: RunConfig,
+        schedule: Schedule,
+        latents: Latents,
+        captions: CaptionTable,
+        text: TextEncoder,
+        drop: float = 0.1,
+    ) -> None:
+        self.run, self.schedule, self.latents, self.captions, self.drop = run, schedule, latents, captions, drop
+        self.network = UNet(config)
+        self.text = text.eval().requires_grad_(False)
+
+    def loss(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        drawn = draw_noised(self.latents, self.schedule, self.run.batch, rng, generator)
+        ids = self.captions.draw(self.latents.row[drawn.rows], self.latents.colour[drawn.rows], rng, self.drop)
+        with torch.no_grad():
+            context = self.text(ids.to(generator.device)).states
+        error = (self.network(drawn.x, drawn.t, context).float() - drawn.v).square().flatten(1).mean(1)
+        thirds = [part.mean().item() for part in error.detach().tensor_split(3)]
+        return error.mean(), dict(zip(("clean", "middle", "noisy"), thirds, strict=True))

@@ -1,0 +1,124 @@
+"""The trained parts as a diffusers-layout folder: what ships in assets.
+
+Weights are stored in float16; the VAE's latent statistics are folded in before the latents are computed. Beside the weights lie
+the latents of the base list with their provenance, the vocabulary, and a record of how every part was made.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.nets.classifier import NoisyClassifier
+from core.nets.configs import UNetConfig
+from core.training.art import Progress
+from core.training.data import attribution, vocabulary
+from core.training.loop import trained_weights
+from core.training.parts import PARTS, Plan, build, tuples
+
+MODEL_INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "_diffusers_version": "0.30.0",
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "_diffusers_version": "0.30.0",
+    "num_train_timesteps": 1000,
+    "beta_schedule": "squaredcos_cap_v2",
+    "beta_start": 0.0001,
+    "beta_end": 0.02,
+    "prediction_type": "v_prediction",
+    "timestep_spacing": "trailing",
+    "steps_offset": 0,
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+    "rescale_betas_zero_snr": False,
+}
+
+WEIGHTS = {"text_encoder": "model.safetensors", "clip": "model.safetensors", "classifier": "model.safetensors"}
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_component(folder: Path, part: str, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    """One component: its config.json and its weights in float16."""
+    write_json(folder / part / "config.json", config)
+    half = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in weights.items()}
+    save_file(half, folder / part / WEIGHTS.get(part, "diffusion_pytorch_model.safetensors"), metadata={"format": "pt"})
+
+
+def write_index(folder: Path) -> None:
+    """The files that make a folder a pipeline."""
+    write_json(folder / "model_index.json", MODEL_INDEX)
+    write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
+
+
+def export(plan: Plan, out: Path) -> Iterator[Progress]:
+    """Write everything that is trained so far into a diffusers-layout folder; parts not trained yet are left out."""
+    write_index(out)
+    shutil.copytree(plan.folder("tokenizer"), out / "tokenizer", dirs_exist_ok=True)
+    vae = plan.vae()
+    write_component(out, "vae", vae.config.to_json(), vae.state_dict())
+    yield Progress("export", 1, 5)
+    clip, encoder = plan.clip(), plan.text_encoder()
+    write_component(out, "text_encoder", encoder.config.to_json(), encoder.state_dict())
+    rest = {k: v for k, v in clip.state_dict().items() if not k.startswith("text_model.")}  # that one is text_encoder
+    write_component(out, "clip", plan.vision_config().to_json(), rest)
+    yield Progress("export", 2, 5)
+    config = UNetConfig(**tuples(plan.config("unet")["network"]))
+    write_component(out, "unet", config.to_json(), trained_weights(plan.folder("unet")))
+    yield Progress("export", 3, 5)
+    if any(plan.folder("classifier").glob("checkpoint-*")):
+        classifier = build("classifier", plan).network
+        assert isinstance(classifier, NoisyClassifier)
+        write_component(out, "classifier", classifier.config.to_json(), trained_weights(plan.folder("classifier")))
+    yield Progress("export", 4, 5)
+    latents = plan.latents().values[: len(plan.base)]  # the base list: one picture on white each
+    save_file({"latents": latents.contiguous()}, out / "latents.safetensors")
+    write_json(out / "vocabulary.json", vocabulary(plan.records, plan.concepts))
+    attribution(plan.data, out, plan.base)
+    write_json(out / "training.json", {part: history(plan, part) for part in PARTS})
+    yield Progress("export", 5, 5)
+
+
+def history(plan: Plan, part: str) -> dict[str, Any]:
+    """How a part was made: its configuration, how far it got, how long it took, its loss curve."""
+    found = sorted(plan.folder(part).glob("checkpoint-*"))
+    if not found:
+        return {}
+    state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    kept = {"step": state["step"], "minutes": round(state["seconds"] / 60, 1), "curve": thin(state["curve"])}
+    return {"plan": plan.name, "commit": commit(), "config": plan.config(part)} | kept
+
+
+def thin(curve: list[Any], points: int = 60) -> list[Any]:
+    """At most about so many points of a curve, the last one among them."""
+    stride = max(1, len(curve) // points)
+    return curve[:: -stride][::-1] if curve else []
+
+
+def commit() -> str:
+    """The commit of the code that made the weights, or "" outside a checkout."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
