@@ -1,0 +1,179 @@
+"""Recipe to pictures, whole: against diffusers' own pipeline, and its own identities, on small random models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("diffusers")
+
+from core import Recipe, load_pipeline
+from core.errors import UserError
+from core.noise import Noise
+from core.pipeline import TextToImage
+from core.recipe import Branch, Guidance
+from tests.checkpoints.builders import SMALL_1, SMALL_2, build, write_folder
+
+SMALL = Recipe(prompt="a red apple", steps=4, seed=7, gamma=2, width=64, height=32)
+
+
+@pytest.fixture(scope="module", params=[SMALL_1, SMALL_2], ids=["sd1", "sd2"])
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """A random model as diffusers' pipeline and as ours, from the same folder."""
+    sizes = request.param
+    peer = build(sizes, prediction="epsilon" if sizes is SMALL_1 else "v_prediction")
+    folder = write_folder(peer, tmp_path_factory.mktemp("model") / "model")
+    peer.set_progress_bar_config(disable=True)
+    return peer, load_pipeline(folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def pipe(both) -> TextToImage:
+    return both[1]
+
+
+def last(pipe: TextToImage, recipe: Recipe, **kwargs) -> torch.Tensor:
+    *_, step = pipe.run(recipe, **kwargs)
+    return step.x_next
+
+
+def test_a_picture_is_the_one_that_diffusers_makes_of_the_same_noise(both) -> None:
+    peer, pipe = both
+    recipe = SMALL.replace(sampler="ddim", negative="blurry", steps=6)
+    f = pipe.vae.factor
+    noise = Noise([recipe.seed], (4, 32 // f, 64 // f))(0)
+    theirs = peer(
+        recipe.prompt, negative_prompt=recipe.negative, num_inference_steps=6, guidance_scale=1 + recipe.gamma,
+        latents=noise, height=32, width=64, output_type="np",
+    ).images  # fmt: skip
+    ours = np.stack([np.asarray(image) / 255 for image in pipe.images(recipe)])
+    psnr = -10 * np.log10(np.mean((ours - theirs) ** 2))
+    assert psnr > 50
+
+
+def test_a_picture_is_the_same_alone_and_in_any_batch(pipe: TextToImage) -> None:
+    together = pipe.images(SMALL.replace(batch=3))
+    for i, image in enumerate(together):
+        alone = np.asarray(pipe.images(SMALL.replace(seed=SMALL.seed + i))[0], dtype=int)
+        assert np.abs(np.asarray(image, dtype=int) - alone).max() <= 1
+
+
+def test_different_recipes_run_as_one_batch_as_they_run_alone(pipe: TextToImage) -> None:
+    recipes = [SMALL, SMALL.replace(prompt="a green pear", seed=3, gamma=0), SMALL.replace(negative="red", gamma=5, batch=2)]
+    *_, step = pipe.run_many(recipes)
+    alone = torch.cat([last(pipe, recipe) for recipe in recipes])
+    torch.testing.assert_close(step.x_next, alone, rtol=1e-3, atol=1e-3)
+
+
+def test_recipes_that_differ_in_more_than_a_batch_allows_are_refused(pipe: TextToImage) -> None:
+    with pytest.raises(UserError, match="differ in more"):
+        next(pipe.run_many([SMALL, SMALL.replace(steps=5)]))
+
+
+def test_the_same_recipe_gives_the_same_picture_twice_and_another_seed_another(pipe: TextToImage) -> None:
+    assert torch.equal(last(pipe, SMALL), last(pipe, SMALL))
+    assert not torch.equal(last(pipe, SMALL), last(pipe, SMALL.replace(seed=8)))
+
+
+def test_gamma_minus_one_does_not_hear_the_prompt_and_zero_does_not_hear_the_negative(pipe: TextToImage) -> None:
+    assert torch.equal(last(pipe, SMALL.replace(gamma=-1)), last(pipe, SMALL.replace(gamma=-1, prompt="else")))
+    assert torch.equal(last(pipe, SMALL.replace(gamma=0)), last(pipe, SMALL.replace(gamma=0, negative="else")))
+    assert not torch.equal(last(pipe, SMALL), last(pipe, SMALL.replace(negative="else")))
+
+
+def test_steps_count_evaluations_and_guided_ones_twice(pipe: TextToImage) -> None:
+    assert [step.nfe for step in pipe.run(SMALL)] == [2, 4, 6, 8]
+    assert [step.nfe for step in pipe.run(SMALL.replace(gamma=0))] == [1, 2, 3, 4]
+    assert [step.nfe for step in pipe.run(SMALL.replace(sampler="heun", gamma=0))] == [2, 4, 6, 7]
+
+
+def test_a_branch_without_a_difference_is_the_run_itself_and_counts_on(pipe: TextToImage) -> None:
+    recipe = SMALL.replace(sampler="euler_ancestral")
+    branched = recipe.replace(branch=Branch(step=2, changes={"gamma": recipe.gamma}))
+    assert torch.equal(last(pipe, recipe), last(pipe, branched))
+    steps = list(pipe.run(recipe.replace(branch=Branch(step=2, changes={"prompt": "a pear"}))))
+    assert [step.index for step in steps] == [0, 1, 2, 3] and [step.nfe for step in steps] == [2, 4, 6, 8]
+    assert torch.equal(steps[1].x_next, list(pipe.run(recipe))[1].x_next)
+    assert not torch.equal(steps[3].x_next, last(pipe, recipe))
+
+
+def picture() -> Image.Image:
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 255, (32, 64, 3), dtype=np.uint8))
+
+
+DIGEST, MASK = "0" * 16, "1" * 16
+
+
+def test_from_a_picture_fewer_steps_are_run_and_it_must_be_at_hand(pipe: TextToImage) -> None:
+    recipe = SMALL.replace(image=DIGEST, strength=0.5)
+    assert len(list(pipe.run(recipe, {DIGEST: picture()}))) == 2
+    with pytest.raises(UserError, match="not at hand"):
+        next(pipe.run(recipe))
+
+
+def test_inpainting_keeps_what_the_mask_leaves_and_changes_the_rest(pipe: TextToImage) -> None:
+    f = pipe.vae.factor
+    mask = np.zeros((32, 64), np.uint8)
+    mask[:, 32:] = 255
+    recipe = SMALL.replace(image=DIGEST, mask=MASK, strength=1.0)
+    x = last(pipe, recipe, pictures={DIGEST: picture(), MASK: Image.fromarray(mask)})
+    known = pipe.encode(picture())
+    half = 32 // f
+    torch.testing.assert_close(x[..., :half], known[..., :half], rtol=1e-4, atol=1e-4)
+    assert (x[..., half:] - known[..., half:]).abs().mean() > 0.1
+
+
+def test_an_interval_that_holds_no_level_is_the_conditional_model_at_half_the_calls(pipe: TextToImage) -> None:
+    steps = list(pipe.run(SMALL.replace(guidance=Guidance(interval=(1e5, 1e6)))))
+    assert steps[-1].nfe == 4
+    assert torch.equal(steps[-1].x_next, last(pipe, SMALL.replace(gamma=0)))
+
+
+def test_a_recipe_is_completed_with_what_the_model_has_and_completing_twice_changes_nothing(pipe: TextToImage) -> None:
+    full = pipe.complete(Recipe(prompt="x", width=64, height=64))
+    assert full.spacing and full.end and full.model == pipe.name
+    assert pipe.complete(full) == full
+    with pytest.raises(UserError, match="another"):
+        pipe.complete(Recipe(prompt="x", model="another"))
+
+
+def test_words_that_do_not_fit_are_named(pipe: TextToImage) -> None:
+    note = pipe.notes(Recipe(prompt="apple " * 90 + "pear"))
+    assert len(note) == 1 and note[0].endswith("pear")
+    assert pipe.notes(SMALL) == []
+
+
+def test_a_result_that_is_not_finite_is_said_and_not_shown(pipe: TextToImage) -> None:
+    with torch.no_grad():
+        weight = pipe.unet.conv_out.weight
+        kept = weight.clone()
+        weight.fill_(float("inf"))
+        try:
+            with pytest.raises(UserError, match="NaN"):
+                last(pipe, SMALL)
+        finally:
+            weight.copy_(kept)
+
+
+def test_a_preview_has_a_pixel_a_cell_and_is_linear_in_the_latents(pipe: TextToImage) -> None:
+    z = 0.01 * torch.randn(2, 4, 8, 6)
+    assert [image.size for image in pipe.preview(z)] == [(6, 8), (6, 8)]
+    mean, both = np.asarray(pipe.preview(z.mean(0, keepdim=True))[0], float), [np.asarray(i, float) for i in pipe.preview(z)]
+    assert np.abs(mean - (both[0] + both[1]) / 2).max() <= 1
+
+
+def test_large_latents_are_decoded_in_tiles_to_the_right_size(pipe: TextToImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.pipeline.TILED_ABOVE", 8 * 8)
+    f = pipe.vae.factor
+    assert pipe.decode(torch.randn(1, 4, 16, 12)).shape == (1, 3, 16 * f, 12 * f)
+
+
+def test_an_unknown_dtype_device_and_model_each_get_a_sentence(tmp_path: Path) -> None:
+    for arguments in ({"dtype": "fp12"}, {"device": "cuda:99"}, {"path": tmp_path / "missing.safetensors"}):
+        with pytest.raises(UserError):
+            load_pipeline(**arguments)
