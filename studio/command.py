@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from studio.options import Options, from_environment, stop
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from core.pipeline import TextToImage
     from core.recipe import Recipe
 
@@ -70,7 +72,7 @@ def common(prog: str, about: str) -> Parser:
     add = parser.add_argument
     add("--model", metavar="PATH", help="a diffusers folder or a .safetensors file (default: the embedded model)")
     add("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
-    add("--dtype", metavar="T", default="auto", help="auto, float32, float16 or bfloat16 (default: auto)")
+    add("--dtype", metavar="T", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
     add("--prediction", metavar="P", help="eps or v: what the network predicts, if its files do not say")
     add("--no-setup", action="store_true", help="never install anything")
     add("--pip-args", metavar="A", default="", help='for pip: --pip-args="--no-index --find-links wheels"')
@@ -179,22 +181,22 @@ def run(args: argparse.Namespace) -> int:
 
 def generate(args: argparse.Namespace) -> int:
     """Make the pictures of one recipe, with a progress bar on stderr and each written path on stdout."""
-    from core import load_pipeline
     from core.errors import UserError
+    from core.pipeline import load_pipeline
     from studio.png import save_png
 
     try:
         recipe = recipe_of(args)
         pipe = load_pipeline(args.model, device=args.device, dtype=args.dtype, prediction=args.prediction)
+        recipe = pipe.complete(recipe)
         images = painted(pipe, recipe)
         for index, image in enumerate(images):
             path = args.out if len(images) == 1 else args.out.with_stem(f"{args.out.stem}-{index + 1}")
-            save_png(path, image, recipe, index)
-            print(path)
+            print(save_png(path, image, recipe, index, pipe.hash))
     except UserError as error:
         stop(str(error))
     except OSError as error:
-        stop(f"cannot write {error.filename or args.out} ({error.strerror}); choose another --out.")
+        stop(f"{error.filename or args.out} cannot be used ({error.strerror or error}); choose another path.")
     return 0
 
 
@@ -212,7 +214,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     from core.recipe import Recipe, draw_seed
 
     given = vars(args)
-    fields = {name: given[name] for name in ("prompt", *TEXTS, *NUMBERS) if name in given}
+    fields = {name: given[name] for name in ("prompt", *TEXTS, *NUMBERS) if name in given and name != "cfg"}
     if "cfg" in given:
         fields["gamma"] = round(given["cfg"] - 1, 10) if isinstance(given["cfg"], (int, float)) else given["cfg"]
     if "sigmas" in given:
@@ -228,17 +230,21 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     return Recipe(**fields)
 
 
-def painted(pipe: TextToImage, recipe: Recipe) -> list[Any]:
+def painted(pipe: TextToImage, recipe: Recipe) -> list[Image.Image]:
     """Run the recipe under a progress bar and return its pictures."""
-    began = time.perf_counter()
+    began, moves = time.perf_counter(), len(pipe.path(recipe))
 
     def show(done: int, nfe: int) -> None:
-        bar = "━" * round(24 * done / recipe.steps)
-        text = f"{bar:─<24} step {done}/{recipe.steps}, {nfe} network evaluations, {time.perf_counter() - began:.1f} s"
+        bar = "━" * round(24 * done / moves)
+        text = f"{bar:─<24} step {done}/{moves}, {nfe} network evaluations, {time.perf_counter() - began:.1f} s"
         print(f"\r{text} ", end="", file=sys.stderr, flush=True)
 
+    for note in pipe.notes(recipe):
+        print(note, file=sys.stderr)
     show(0, 0)
-    for step in pipe.run(recipe):
-        show(step.index + 1, step.nfe)
-    print(file=sys.stderr)
-    return pipe.images(recipe)
+    try:
+        for done, step in enumerate(pipe.run(recipe), 1):
+            show(done, step.nfe)
+        return pipe.pictures(step.x_next)
+    finally:
+        print(file=sys.stderr)

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from core.checkpoints.detect import detect, unused
 from core.checkpoints.folder import NETWORKS, Config, inside, read_index, read_part
@@ -120,10 +122,20 @@ def plan_file(header: Header, prediction: str | None) -> Plan:
 
 def draft(what: str, network: type[nn.Module], config: Config, table: Table, entries: Mapping[str, Entry]) -> Draft:
     """Build a network without memory and find each of its parameters among the entries of a file."""
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         model = network(config)
     plan = resolve(what, model, expand(table, model.state_dict()), entries)
     return Draft(model, plan, {source.name: entries[source.name] for source in plan.values()})
+
+
+class Unfilled(TorchFunctionMode):
+    """Skip torch.nn.init: on the meta device there is nothing to fill, and trying imports 1.6 s of compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def used(*drafts: Draft) -> set[str]:
