@@ -7,6 +7,7 @@ picture count. Numbers are handed to Recipe as they were typed: it alone says wh
 from __future__ import annotations
 
 import argparse
+import signal
 import socket
 import sys
 import time
@@ -170,6 +171,7 @@ def run(args: argparse.Namespace) -> int:
         if args.generate:
             return generate(args)
         free(args.options.host, args.options.port)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container's stop is Ctrl-C: close, and exit with 0
         from studio.app import serve
 
         serve(args.options)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -207,3 +208,25 @@ def test_generate_hands_numbers_on_and_leaves_words_for_the_recipe_to_refuse() -
     args = command.parse(["generate", "a cat", "--steps", "1.5", "--seed", "lots", "--gamma", "6"])
     assert (args.steps, args.seed, args.gamma) == (1.5, "lots", 6)
     assert "sampler" not in args  # what is not given is left to the defaults of Recipe
+
+
+APP = """
+import time
+def serve(options):
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:  # as Gradio waits
+        print("closed")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+def test_a_container_that_is_stopped_closes_the_app_and_exits_with_0(house: Path) -> None:
+    (house / "studio" / "app.py").write_text(APP)
+    call = [sys.executable, "launch.py", "--no-setup"]
+    with subprocess.Popen(call, cwd=house, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "closed\n"
+    assert process.returncode == 0
