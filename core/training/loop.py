@@ -82,7 +82,7 @@ class Trainer:
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": run.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=run.lr, betas=(0.9, run.beta2), eps=1e-8)
+        self.optimiser = torch.optim.AdamW(groups, lr=run.lr, betas=(0.9, run.beta2), fused=True)
         self.average = {k: v.detach().clone().float() for k, v in self.network.state_dict().items()}
         self.step, self.seconds = 0, 0.0
         self.curve: list[tuple[int, float]] = []  # (step, mean loss of the last hundred), kept for the model card
@@ -104,8 +104,8 @@ class Trainer:
         self.step += 1
         decay = min(run.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for key, value in self.network.state_dict().items():
-                self.average[key].lerp_(value.float(), 1 - decay)
+            values = [value.float() for value in self.network.state_dict().values()]
+            torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
         self.seconds += time.perf_counter() - began
         return TrainState(self.task.part, self.step, run.steps, loss.item(), self.seconds, terms)
 
@@ -138,12 +138,12 @@ class Trainer:
         if not found:
             return
         self.network.load_state_dict(load_file(found[-1] / "network.safetensors"))
-        self.average = {k: v.to(self.device) for k, v in load_file(found[-1] / "average.safetensors").items()}
+        stored = load_file(found[-1] / "average.safetensors")
+        self.average = {k: stored[k].to(self.device) for k in self.average}  # in the network's order
         parameters = dict(self.network.named_parameters())
         for key, value in load_file(found[-1] / "optimiser.safetensors").items():
             name, moment = key.rsplit("|", 1)
-            held = value if moment == "step" else value.to(self.device)  # AdamW keeps its step count on the CPU
-            self.optimiser.state[parameters[name]][moment] = held
+            self.optimiser.state[parameters[name]][moment] = value.to(self.device)
         state: dict[str, Any] = json.loads((found[-1] / "state.json").read_text())
         self.step, self.seconds = state["step"], state["seconds"]
         self.curve = [(int(s), float(v)) for s, v in state["curve"]]
