@@ -1,0 +1,87 @@
+"""The same code on a GPU: parity with the CPU, half precision finite and close, determinism. Skipped where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("diffusers")
+
+from core import SAMPLERS, Recipe, load_pipeline
+from core.noise import Noise
+from core.pipeline import TextToImage
+from tests.checkpoints.builders import SMALL_1, build, write_folder
+
+pytestmark = pytest.mark.cuda
+RECIPE = Recipe(prompt="a red apple", negative="blurry", steps=6, seed=7, gamma=2, width=64, height=64)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(build(SMALL_1), tmp_path_factory.mktemp("cuda") / "model")
+
+
+@pytest.fixture(scope="module")
+def cpu(folder: Path) -> TextToImage:
+    return load_pipeline(folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def gpu(folder: Path) -> Iterator[TextToImage]:
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # the exact tier
+    yield load_pipeline(folder, device="cuda")
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+
+
+def last(pipe: TextToImage, recipe: Recipe) -> torch.Tensor:
+    *_, step = pipe.run(recipe)
+    return step.x_next.float().cpu()
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).abs().max() / b.abs().max()).item()
+
+
+@torch.no_grad()
+def test_every_network_answers_as_on_the_cpu(cpu: TextToImage, gpu: TextToImage) -> None:
+    ids = cpu.tokenizer.encode(["a red apple", ""])
+    context = cpu.text_encoder(ids).states
+    assert relative(gpu.text_encoder(ids.cuda()).states.cpu(), context) < 1e-4
+    x = torch.randn(2, 4, 16, 16)
+    t = torch.tensor([10.0, 900.0])
+    assert relative(gpu.unet(x.cuda(), t.cuda(), context.cuda()).cpu(), cpu.unet(x, t, context)) < 1e-4
+    assert relative(gpu.vae.decode(x.cuda()).cpu(), cpu.vae.decode(x)) < 1e-4
+    picture = torch.rand(1, 3, 64, 64) * 2 - 1
+    assert relative(gpu.vae.encode(picture.cuda()).mean.cpu(), cpu.vae.encode(picture).mean) < 1e-4
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_ends_where_it_ends_on_the_cpu(cpu: TextToImage, gpu: TextToImage, sampler: str) -> None:
+    recipe = RECIPE.replace(sampler=sampler)
+    assert relative(last(gpu, recipe), last(cpu, recipe)) < 1e-3
+
+
+def test_a_run_on_the_gpu_repeats_itself_to_the_bit(gpu: TextToImage) -> None:
+    assert torch.equal(last(gpu, RECIPE), last(gpu, RECIPE))
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_half_precision_stays_finite_and_close(cpu: TextToImage, folder: Path, dtype: str) -> None:
+    half = load_pipeline(folder, device="cuda", dtype=dtype)
+    ours, exact = last(half, RECIPE), last(cpu, RECIPE)
+    assert ours.isfinite().all()
+    assert (ours - exact).square().mean().sqrt() < 0.1 * exact.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("seed", [0, 42, 2**40 + 3])
+@pytest.mark.parametrize("side", [16, 64])
+def test_noise_is_that_of_torch_randn_on_the_device(seed: int, side: int) -> None:
+    noise = Noise([seed], (4, side, side), device="cuda")
+    generator = torch.Generator("cuda").manual_seed(seed)
+    for draw in range(3):
+        theirs = torch.randn(1, 4, side, side, generator=generator, device="cuda")
+        torch.testing.assert_close(noise(draw), theirs, atol=1e-5, rtol=1e-5)
