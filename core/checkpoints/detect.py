@@ -122,8 +122,8 @@ def _shape(names: Names, name: str, ndim: int) -> tuple[int, ...]:
     entry = names.get(name)
     if entry is None:
         raise UserError(f"The checkpoint lacks the weight '{name}'. {COMPLETE}.")
-    if len(entry.shape) != ndim:
-        raise UserError(f"The weight '{name}' has {len(entry.shape)} sides instead of {ndim}. {SUPPORTED}.")
+    if len(entry.shape) != ndim or 0 in entry.shape:
+        raise UserError(f"The weight '{name}' has the shape {list(entry.shape)} instead of {ndim} sides. {SUPPORTED}.")
     return entry.shape
 
 

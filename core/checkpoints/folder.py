@@ -30,7 +30,8 @@ KINDS = (
 )  # fmt: skip
 STEMS = ("diffusion_pytorch_model", "model")  # diffusers' and transformers' name of a weights file
 # The largest number in a config's field that some real model could have, with room to spare.
-MOST = {"layers": 64, "heads": 1024, "groups": 1024, "vocab": 1_000_000, "mlp": 65_536}
+MOST = {"layers": 8, "heads": 1024, "groups": 1024}
+MOST_TEXT = {"layers": 64, "heads": 1024, "vocab": 1_000_000, "mlp": 65_536}
 MOST_ELSE, MOST_LEVELS = 16_384, 8
 IDS = ("bos", "eos", "pad")  # the tokenizer's are used instead
 
@@ -91,7 +92,8 @@ def config_of(kind: type[Config], data: dict[str, Any], name: str) -> Config:
         raise UserError(f"{name}/config.json describes no network that can be built: {_ORIGINAL}.") from error
     for field in fields(config):
         value = getattr(config, field.name)
-        if not _sane(field.name, value, field.default):
+        most = (MOST_TEXT if kind is TextConfig else MOST).get(field.name, MOST_ELSE)
+        if not _sane(value, field.default, math.inf if field.name in IDS else most):
             said = f"{kind._KEYS[field.name]} = {show(str(value))}"
             raise UserError(f"{name}/config.json says {said}, which no such network has: {_ORIGINAL}.")
     return config
@@ -102,14 +104,15 @@ def _side(size: Any) -> Any:
     return size[0] if isinstance(size, list) and size else size
 
 
-def _sane(field: str, value: Any, like: Any) -> bool:
+def _sane(value: Any, like: Any, most: float) -> bool:
+    """Whether a value is of the kind of a field's default and no larger than any model has it."""
     if isinstance(like, tuple):
-        return isinstance(value, tuple) and len(value) <= MOST_LEVELS and all(_sane(field, v, like[0]) for v in value)
+        return isinstance(value, tuple) and len(value) <= MOST_LEVELS and all(_sane(v, like[0], most) for v in value)
     if isinstance(like, bool | str):
         return type(value) is type(like)
     if isinstance(like, float):
         return type(value) in (int, float) and math.isfinite(value) and 0 < value < 1e6
-    return type(value) is int and (field in IDS or 0 < value <= MOST.get(field, MOST_ELSE))
+    return type(value) is int and (most == math.inf or 0 < value <= most)
 
 
 def weight_files(root: Path, folder: Path) -> list[Path]:
@@ -164,9 +167,7 @@ def inside(root: Path, path: Path) -> Path:
     except (OSError, RuntimeError):  # links in a circle
         stays = False
     if not stays:
-        raise UserError(
-            f"{path.parent.name}/{path.name} is a link out of the model's folder: put the file itself there."
-        )
+        raise UserError(f"{path.parent.name}/{path.name} is a link out of the model's folder: put the file itself there.")
     return path
 
 

@@ -208,9 +208,7 @@ def expand(table: Table, targets: Iterable[str]) -> dict[str, list[Source]]:
     return found
 
 
-def resolve(
-    what: str, model: nn.Module, candidates: Mapping[str, list[Source]], entries: Mapping[str, Entry]
-) -> dict[str, Source]:
+def resolve(what: str, model: nn.Module, candidates: Mapping[str, list[Source]], entries: Mapping[str, Entry]) -> dict[str, Source]:
     """Exactly one source for every parameter of the (meta-device) model, of the right shape.
 
     Raises UserError naming the first five parameters that are missing, stand twice or have another shape.

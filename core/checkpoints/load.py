@@ -115,9 +115,7 @@ def materialise(draft: Draft, device: torch.device, dtype: torch.dtype) -> None:
 def _converted(stored: Tensor, entry: Entry, dtype: torch.dtype) -> Tensor:
     tensor = stored.to(dtype)
     if dtype == torch.float16 and stored.dtype != dtype and not finite(tensor):
-        raise UserError(
-            f"The weight {show(entry.name)} is too large for fp16: load the model as bf16 or fp32 (--dtype)."
-        )
+        raise UserError(f"The weight {show(entry.name)} is too large for fp16: load the model as bf16 or fp32 (--dtype).")
     return tensor
 
 

@@ -1,7 +1,9 @@
 """What is on disk, and how it will become networks: a checkpoint checked completely, but for the values of its weights.
 
-header -> what is it (detect, folder) -> configs -> networks on the meta device -> one source for every parameter
-(keymaps), the tokenizer, how it was trained (scheduler), what to tell the user
+    header -> what is it (detect, folder) -> configs -> networks on the meta device -> one source for every parameter
+    (keymaps), the tokenizer, how it was trained (scheduler), what to tell the user
+
+Nothing here takes memory for weights or trusts a number: a plan that exists can be carried out, if the values are good.
 """
 
 from __future__ import annotations

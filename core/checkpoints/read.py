@@ -94,14 +94,10 @@ def _header_bytes(path: Path, file: BinaryIO, size: int) -> bytes:
     length = int.from_bytes(first, "little")
     if length > MOST_HEADER or length < 2:
         disguise = _disguise(first + file.read(504))
-        raise UserError(
-            f"{path.name} {disguise or f'is not a safetensors file (header of {length:,} bytes): {_AGAIN}'}."
-        )
+        raise UserError(f"{path.name} {disguise or f'is not a safetensors file (header of {length:,} bytes): {_AGAIN}'}.")
     if 8 + length > size:
         disguise = _disguise(first + file.read(504))
-        raise UserError(
-            f"{path.name} {disguise or f'is incomplete ({size} of more than {8 + length} bytes): {_AGAIN}'}."
-        )
+        raise UserError(f"{path.name} {disguise or f'is incomplete ({size} of more than {8 + length} bytes): {_AGAIN}'}.")
     return file.read(length)
 
 
@@ -189,9 +185,7 @@ def _lie_side_by_side(path: Path, entries: list[Entry], start: int, size: int) -
     if size < at:
         raise UserError(f"{path.name} is incomplete ({size:,} of {at:,} bytes): {_AGAIN}.")
     if size > at:
-        raise UserError(
-            f"{path.name} has {size - at:,} bytes behind its last tensor, which nothing accounts for: {_AGAIN}."
-        )
+        raise UserError(f"{path.name} has {size - at:,} bytes behind its last tensor, which nothing accounts for: {_AGAIN}.")
 
 
 @contextmanager

@@ -52,9 +52,7 @@ class Training:
 def read_prediction(said: str) -> str:
     """One of "eps", "v" and "x0" from the many names for them."""
     if str(said) not in PREDICTS:
-        raise UserError(
-            f"A network predicts eps, v or x0, not {show(str(said))}: correct the scheduler's config or --prediction."
-        )
+        raise UserError(f"A network predicts eps, v or x0, not {show(str(said))}: correct the scheduler's config or --prediction.")
     return PREDICTS[str(said)]
 
 
@@ -106,11 +104,7 @@ def _schedule(data: Mapping[str, Any]) -> Schedule:
 
 
 def _trained(betas: Any, rescale: bool) -> Schedule:
-    ok = (
-        isinstance(betas, list)
-        and 2 <= len(betas) <= MOST_STEPS
-        and all(type(b) in (int, float) and 0 < b <= 1 for b in betas)
-    )
+    ok = isinstance(betas, list) and 2 <= len(betas) <= MOST_STEPS and all(type(b) in (int, float) and 0 < b <= 1 for b in betas)
     if not ok:
         raise _bad("trained_betas", betas, f"a list of 2 to {MOST_STEPS:,} numbers above 0 and up to 1")
     schedule = Schedule("trained", np.asarray(betas, dtype=np.float64))

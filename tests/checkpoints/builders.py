@@ -7,6 +7,7 @@ mirror image.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,18 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL as PeerVAE
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from core.nets.clip import TextEncoder
+from core.nets.configs import TextConfig, UNetConfig, VAEConfig
+from core.nets.tokenizer import train_tokenizer
+from core.nets.unet import UNet
+from core.nets.vae import AutoencoderKL
+from core.training.export import write_component, write_index
 
 CLIP_BPE = Path(__file__).parents[2] / "assets" / "clip-bpe"
 diffusers.utils.logging.set_verbosity_error()
@@ -59,7 +68,7 @@ def build(sizes: Sizes, seed: int = 0, prediction: str = "epsilon") -> StableDif
         up_block_types=[("CrossAttn" if a else "") + "UpBlock2D" for a in reversed(sizes.attends)],
         attention_head_dim=heads, use_linear_projection=second,
     )  # fmt: skip
-    vae = AutoencoderKL(
+    vae = PeerVAE(
         block_out_channels=sizes.vae, layers_per_block=sizes.vae_layers, latent_channels=4,
         down_block_types=["DownEncoderBlock2D"] * len(sizes.vae), up_block_types=["UpDecoderBlock2D"] * len(sizes.vae),
     )  # fmt: skip
@@ -177,7 +186,7 @@ def ldm_unet(unet: UNet2DConditionModel) -> dict[str, Tensor]:
     return found
 
 
-def ldm_vae(vae: AutoencoderKL, old: bool) -> dict[str, Tensor]:
+def ldm_vae(vae: PeerVAE, old: bool) -> dict[str, Tensor]:
     """Levels of the decoder are counted from the finest; attention is made of 1×1 convolutions (old: of matrices)."""
     last = len(vae.config.block_out_channels) - 1
     found = {}
@@ -231,3 +240,21 @@ def openclip(text: dict[str, Tensor]) -> dict[str, Tensor]:
         if f"resblocks.{layers - 1}." in name
     }
     return found | extra
+
+
+def write_ours(folder: Path) -> Path:
+    """A small model in the form of the embedded one: our own networks, tokenizer and export; v, cosine schedule, fp16."""
+    torch.manual_seed(4)
+    train_tokenizer((f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("star", "heart")), 600, folder / "tokenizer")
+    vocab = len(json.loads((folder / "tokenizer" / "vocab.json").read_text(encoding="utf-8")))
+    ids = {"bos": vocab - 2, "eos": vocab - 1, "pad": vocab - 1}
+    parts = {
+        "unet": UNet(UNetConfig((32, 64), (False, True), (1, 2), 1, context_dim=32, groups=16, sample_size=16)),
+        "vae": AutoencoderKL(VAEConfig((16, 32), 1, groups=8, mid_attention=False, scaling_factor=1.0, sample_size=32)),
+        "text_encoder": TextEncoder(TextConfig(vocab, 32, 2, 2, 64, **ids)),
+    }
+    for name, network in parts.items():
+        jostle(network)
+        write_component(folder, name, network.config.to_json(), network.state_dict())
+    write_index(folder)
+    return folder

@@ -38,6 +38,15 @@ def small(request: pytest.FixtureRequest, written: dict[int, Written]) -> Writte
     return written[request.param]
 
 
+@pytest.fixture(scope="session")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small model in the form of the embedded one; not to be changed."""
+    pytest.importorskip("diffusers")
+    from tests.checkpoints import builders
+
+    return builders.write_ours(tmp_path_factory.mktemp("ours") / "ours")
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder whose name must appear in no sentence."""

@@ -44,9 +44,7 @@ def differences(parts: Components, pipe: Any) -> dict[str, float]:
     x, t, picture = torch.randn(2, 4, 8, 8), torch.tensor([10, 900]), torch.rand(1, 3, 32, 32) * 2 - 1
     texts = ["a red apple, photo!", "l'été — 42 cats"]
     ids = parts.tokenizer.encode(texts)
-    peer_ids = pipe.tokenizer(
-        texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
-    ).input_ids
+    peer_ids = pipe.tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
     assert torch.equal(ids, peer_ids)
     states = pipe.text_encoder(peer_ids)
     text, latent = parts.text_encoder(ids), pipe.vae.encode(picture).latent_dist
@@ -106,6 +104,14 @@ def test_every_tensor_of_the_networks_is_used_and_every_parameter_made_once(smal
     assert not [p for part in NETWORKS for p in getattr(parts, part).parameters() if p.requires_grad or p.is_meta]
     places = [tensor.untyped_storage().data_ptr() for tensor in weights(parts).values()]
     assert len(set(places)) == len(places)
+
+
+def test_a_folder_that_we_write_loads_and_diffusers_opens_it_too(ours: Path) -> None:
+    parts = load_checkpoint(ours)
+    assert (parts.prediction, parts.spacing, parts.schedule.name) == ("v", "trailing", "cosine") and not parts.notes
+    assert parts.unet.config.sample_size == 16 and parts.text_encoder.config.eos == parts.tokenizer.eos
+    pipe = builders.StableDiffusionPipeline.from_pretrained(str(ours), local_files_only=True)
+    assert max(differences(parts, pipe).values()) < 1e-4
 
 
 @pytest.mark.parametrize("old", [True, False], ids=["matrices", "convolutions"])
@@ -189,9 +195,7 @@ def test_what_a_single_file_predicts_is_assumed_aloud(written: dict) -> None:
     ("x.json", '{"parameterization": "v"}', "v"), ("x.json", '{"prediction_type":"epsilon"}', "eps"),
     ("x.yaml", "model:\n  target: ldm\n", None),
 ])  # fmt: skip
-def test_a_file_beside_the_weights_says_what_they_predict(
-    written: dict, tmp_path: Path, name: str, text: str, says: Any
-) -> None:
+def test_a_file_beside_the_weights_says_what_they_predict(written: dict, tmp_path: Path, name: str, text: str, says: Any) -> None:
     path = shutil.copy(written[1].single, tmp_path / "x.safetensors")
     (tmp_path / name).write_text(text)
     assert predicts(Path(path)) == (says or "eps", says is None)
@@ -218,9 +222,7 @@ def test_metadata_say_what_a_file_predicts_and_are_shown_as_clipped_text(written
 
 def test_what_is_of_no_use_is_left_out_and_named(written: dict, tmp_path: Path) -> None:
     save_file(load_file(written[1].single) | {"my.notes": torch.ones(1)}, str(tmp_path / "x.safetensors"))
-    assert any(
-        "1 tensors" in note and "'my.notes'" in note for note in load_checkpoint(tmp_path / "x.safetensors").notes
-    )
+    assert any("1 tensors" in note and "'my.notes'" in note for note in load_checkpoint(tmp_path / "x.safetensors").notes)
 
 
 def test_the_hash_is_the_first_ten_digits_of_the_weights_files_sha256(written: dict, tmp_path: Path) -> None:
@@ -246,3 +248,10 @@ def test_paths_may_be_texts_and_start_at_home(written: dict, monkeypatch: pytest
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     assert load_checkpoint("~/" + written[1].single.name).name == "single-1"
+
+
+@pytest.mark.cuda
+@HALVES
+def test_a_checkpoint_loads_onto_a_gpu_bit_for_bit(small: Any, dtype: torch.dtype) -> None:
+    here, there = weights(load_checkpoint(small.single, dtype=dtype)), weights(load_checkpoint(small.single, "cuda", dtype))
+    assert all(tensor.is_cuda and torch.equal(tensor.cpu(), here[name]) for name, tensor in there.items())

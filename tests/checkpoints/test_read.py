@@ -184,9 +184,7 @@ def test_one_bad_number_anywhere_is_found(dtype: torch.dtype, fault: float) -> N
     (torch.tensor([1.0, float("nan")]), "NaN or infinity"), (torch.ones(2).to(torch.float8_e4m3fn), "fp8"),
     (torch.ones(2, dtype=torch.int64), "I64"),
 ])  # fmt: skip
-def test_numbers_that_are_no_weights_are_refused_by_the_name_of_the_tensor(
-    tmp_path: Path, value: Any, says: str
-) -> None:
+def test_numbers_that_are_no_weights_are_refused_by_the_name_of_the_tensor(tmp_path: Path, value: Any, says: str) -> None:
     save_file({"some.weight": value}, str(tmp_path / "x.safetensors"))
     header = read_header(tmp_path / "x.safetensors")
     with opened(header.path) as file, pytest.raises(UserError, match=rf"'some\.weight'.*{says}"):
@@ -215,9 +213,7 @@ def test_what_was_read_stays_when_the_file_is_overwritten_or_deleted(tmp_path: P
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=4), st.integers(0, len(GOOD) + 3)
-)
+@given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=4), st.integers(0, len(GOOD) + 3))
 @example([], len(GOOD))
 def test_whatever_bytes_change_we_refuse_or_agree_with_the_library(tmp_path: Path, changes: list, length: int) -> None:
     content = bytearray(GOOD + b"\0\0\0")[:length]

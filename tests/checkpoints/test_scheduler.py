@@ -58,7 +58,7 @@ def test_an_unsaid_prediction_is_assumed_aloud_and_an_argument_ends_the_assumpti
     ({"beta_schedule": "exp"}, "beta_schedule = 'exp'"), ({"beta_schedule": ["linear"]}, "beta_schedule"),
     ({"num_train_timesteps": 10**9}, "num_train_timesteps"), ({"num_train_timesteps": 0}, "num_train_timesteps"),
     ({"num_train_timesteps": 1.5}, "num_train_timesteps"), ({"beta_start": -1}, "beta_start"),
-    ({"beta_end": math.nan}, "beta_start, beta_end"), ({"beta_start": "0.1"}, "beta_start"), ({"beta_end": 2}, "beta_end"),
+    ({"beta_end": math.nan}, "beta_end"), ({"beta_start": "0.1"}, "beta_start"), ({"beta_end": 2}, "beta_end"),
     ({"trained_betas": "x"}, "trained_betas"), ({"trained_betas": [0.1, -1]}, "trained_betas"),
     ({"trained_betas": [0.1] * 20_000}, "trained_betas"), ({"timestep_spacing": "random"}, "timestep_spacing"),
     ({"steps_offset": -5}, "steps_offset"), ({"steps_offset": None}, "steps_offset"), ({"prediction_type": 1}, "'1'"),
