@@ -285,8 +285,6 @@ def load_pipeline(
     parts = load_checkpoint(path or EMBEDDED, where, DTYPES[dtype], prediction)
     for part in (parts.unet, parts.vae):
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if where.type == "cpu":
-        torch.set_flush_denormal(True)
     return TextToImage(parts, where, DTYPES[dtype])
 
 
