@@ -14,6 +14,8 @@ def read_text(path: Path, most_bytes: int = 1_000_000) -> str:
     name = f"{path.parent.name}/{path.name}"
     try:
         size = path.stat().st_size
+        if not path.is_file():  # to open a pipe or a device would wait for ever
+            raise UserError(f"{name} is no file: copy the whole folder of the model.")
         if size > most_bytes:
             raise UserError(f"{name} has {size / 1e6:.0f} MB, a file of its kind at most {most_bytes / 1e6:.0f} MB: "
                             "copy it again from where the model came.")  # fmt: skip

@@ -72,6 +72,8 @@ def read_header(path: Path) -> Header:
 
     Raises UserError naming the fault and, where one tensor is at fault, that tensor.
     """
+    if path.exists() and not path.is_file():  # to open a pipe or a device would wait for ever
+        raise UserError(f"{path.name} is no file: {_AGAIN}.")
     try:
         with open(path, "rb") as file:
             size = file.seek(0, 2)

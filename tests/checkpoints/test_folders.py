@@ -83,7 +83,7 @@ BREAKS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "1 GB vocabulary": (grow("tokenizer/vocab.json"), "vocab.json has 1000 MB"),
     "1 GB config": (grow(UNET), "unet/config.json has 1000 MB"),
     "cut weights": (grow(WEIGHTS, -1000), "is incomplete ("),
-    "weights are a folder": (folder_instead, "cannot be read"),
+    "weights are a folder": (folder_instead, "is no file"),
 }
 
 
@@ -101,6 +101,15 @@ def test_a_broken_folder_is_refused_by_the_name_of_what_is_wrong(kind: str, ours
     folder = shutil.copytree(ours, place / "model")
     change(folder)
     assert says in refusal(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", [WEIGHTS, VAE, INDEX, "tokenizer/vocab.json"])
+def test_a_pipe_in_the_place_of_a_file_does_not_make_us_wait(name: str, ours: Path, place: Path) -> None:
+    folder = shutil.copytree(ours, place / "model")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert "is no file" in refusal(folder)
 
 
 def test_a_folder_of_pickles_is_refused_and_none_is_opened(ours: Path, place: Path) -> None:
