@@ -41,6 +41,8 @@ def classifier_guided(denoise: Denoiser, log_prob: Callable[[Tensor, Level], Ten
 
     def guided(x: Tensor, at: Level) -> Prediction:
         p = denoise(x, at)
+        if at.alpha == 0:  # pure noise says nothing of y: the gradient is 0
+            return replace(p, parts=p.parts or {"uncond": p})
         with torch.enable_grad():
             leaf = x.detach().requires_grad_(True)
             (gradient,) = torch.autograd.grad(log_prob(leaf, at).sum(), leaf)
@@ -73,15 +75,15 @@ def rescaled(denoise: Denoiser, share: float) -> Denoiser:
 
 
 def inpaint(denoise: Denoiser, known: Tensor, mask: Tensor, noise: Tensor) -> Denoiser:
-    """Paint only where the mask is 1; elsewhere the picture is known, so x and the prediction are replaced by the truth.
+    """Paint only where the mask is 1; elsewhere the picture is known, and what the network sees and says is replaced by it.
 
-    known [B, C, H, W] clean, mask [B or 1, 1, H, W] in [0, 1], noise as known: the noise under the known part (2201.09865 eq. 8).
+    known [B, C, H, W] clean, mask [B or 1, 1, H, W] in [0, 1], noise as known: the noise under the known part that the
+    network sees (2201.09865 eq. 8). eps follows from the x0 put together, so that every sampler ends on what is known.
     """
 
     def denoise_inside(x: Tensor, at: Level) -> Prediction:
         truth = at.alpha * known + at.sigma * noise
         p = denoise(mask * x + (1 - mask) * truth, at)
-        x0 = mask * p.x0 + (1 - mask) * known
-        return Prediction(x0, mask * p.eps + (1 - mask) * noise, at, p.parts)
+        return replace(Prediction.from_x0(x, mask * p.x0 + (1 - mask) * known, at), parts=p.parts)
 
     return denoise_inside

@@ -1,8 +1,10 @@
 """Noise with an address: which image (its seed) and which draw of its run, the same on any device and in any batch.
 
 Philox 4×32-10 (Salmon et al. 2011) turns a counter and a key into four random words; two of them and Box-Muller make normal
-numbers. The counter is (draw, 0, index, 0), the key the seed: the numbers of `torch.randn` on a CUDA device for tensors of the
-size of a latent, call number `draw` after `manual_seed(seed)`.
+numbers. The counter is (draw, 0, index, 0), the key the seed: the numbers of `torch.randn` on a CUDA device, call number
+`draw` after `manual_seed(seed)`, for float32 tensors with at most as many elements as the device runs threads at once (its
+multiprocessors × the threads of each: 40,960 on a T4, 270,336 on an H100; the latent of 512×512 pixels has 16,384). In larger
+tensors a thread there makes several numbers from one counter; here each element keeps a counter of its own.
 
     u = (word_0 + ½)/2³²,  v = 2π·(word_1 + ½)/2³²,  normal = √(−2 ln u)·sin v                     (1)
 """

@@ -163,7 +163,7 @@ class TextToImage:
         if (first.width or 0) % f or (first.height or 0) % f:
             raise UserError(f"width and height are {first.width}×{first.height}; this model needs multiples of {f}.")
         shape = (self.unet.config.in_channels, (first.height or 0) // f, (first.width or 0) // f)
-        return Noise(seeds, shape, first.rng, self.device, self.dtype)
+        return Noise(seeds, shape, first.rng, self.device)
 
     def denoiser(self, recipes: Sequence[Recipe]) -> Denoiser:
         """The U-Net under the prompts and the guidance of these recipes."""
@@ -175,7 +175,7 @@ class TextToImage:
         uncond = Cond(self.text_states([r.negative for r in recipes for _ in range(r.batch)]))
         scales = [r.gamma for r in recipes for _ in range(r.batch)]
         alike = len(set(scales)) == 1
-        gamma = scales[0] if alike else torch.tensor(scales, device=self.device, dtype=self.dtype)[:, None, None, None]
+        gamma = scales[0] if alike else torch.tensor(scales, device=self.device)[:, None, None, None]
         denoise = rescaled(classifier_free(model, cond, uncond, gamma), guidance.rescale)
         if guidance.interval is None:
             return denoise

@@ -17,6 +17,11 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.schedules import Level, Schedule
 
+NO_EPS = (
+    "A network that predicts eps cannot start from pure noise (zero terminal SNR): take a schedule without it, or a model "
+    "that predicts v."
+)
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -31,10 +36,7 @@ class Prediction:
     def from_eps(cls, x: Tensor, eps: Tensor, at: Level) -> Prediction:
         """x0 = (x − sigma·eps)/alpha. Raises UserError at alpha = 0, where eps says nothing of x0."""
         if at.alpha == 0:
-            raise UserError(
-                "A network that predicts eps cannot start from pure noise (zero terminal SNR): "
-                "take a schedule without it, or a model that predicts v."
-            )
+            raise UserError(NO_EPS)
         return cls((x - at.sigma * eps) / at.alpha, eps, at)
 
     @classmethod
@@ -83,7 +85,9 @@ READ = {"eps": Prediction.from_eps, "v": Prediction.from_v, "x0": Prediction.fro
 class NetworkModel:
     """A network, the schedule it was trained on and what it predicts: the only place that knows the last of these.
 
-    network(x [B, …], t [B], context [G, B, L, D]) -> [G, B, …].
+    network(x [B, …], t [B], context [G, B, L, D]) -> [G, B, …], computed in the type of the conditions: x keeps its own, so
+    that a network in half precision does not make the sampler's arithmetic coarse. It is told the t at which its own schedule
+    is as noisy as the level, so that a run may follow another schedule. Raises UserError for eps at zero terminal SNR.
     """
 
     network: nn.Module
@@ -91,8 +95,12 @@ class NetworkModel:
     predicts: str = "eps"
 
     def __call__(self, x: Tensor, at: Level, conds: Sequence[Cond]) -> tuple[Prediction, ...]:
-        t = torch.full((x.shape[0],), at.t, device=x.device)
-        out = self.network(x, t, torch.stack([cond.context for cond in conds]))
+        own = self.schedule
+        if self.predicts == "eps" and own.alpha_bar[-1] == 0 and at.nsr > own.at(len(own) - 2).nsr:
+            raise UserError(NO_EPS)
+        t = torch.full((x.shape[0],), own.at_nsr(at.nsr).t, device=x.device)
+        context = torch.stack([cond.context for cond in conds])
+        out = self.network(x.to(context.dtype), t, context).to(x.dtype)
         return tuple(READ[self.predicts](x, one, at) for one in out)
 
 

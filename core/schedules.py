@@ -9,6 +9,7 @@ Everything here is numpy in float64. The clean level is t = −1, alpha = 1, sig
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 
 from core.errors import UserError
 
-FLOOR = 2.0**-24  # alpha_bar of a level that must have a finite nsr, as in 2305.08891's implementations
+FLOOR = 2.0**-24  # alpha_bar where a schedule ends in pure noise and nsr must be finite, as in diffusers
 ENDS = {
     "clean": "sigma 0: the last step hands out the predicted x0",
     "first": "alpha_bar[0], the cleanest level that was trained, as Stable Diffusion's DDIM",
@@ -46,11 +47,7 @@ class Level(NamedTuple):
     @classmethod
     def of_nsr(cls, t: float, nsr: float) -> Level:
         """The level with this ratio of noise to signal and alpha² + sigma² = 1."""
-        return cls(t, 1 / math.hypot(1, nsr), nsr / math.hypot(1, nsr))
-
-    def finite(self) -> Level:
-        """The same level, or the one with alpha_bar = 2⁻²⁴ where alpha is smaller."""
-        return self if self.alpha**2 >= FLOOR else Level(self.t, math.sqrt(FLOOR), math.sqrt(1 - FLOOR))
+        return cls(t, 0.0, 1.0) if nsr == math.inf else cls(t, 1 / math.hypot(1, nsr), nsr / math.hypot(1, nsr))
 
 
 CLEAN = Level(-1.0, 1.0, 0.0)
@@ -70,8 +67,10 @@ class Schedule:
 
     @cached_property
     def log_nsr(self) -> np.ndarray:
-        """log(sigma/alpha) at every trained time, [T]; alpha_bar is held at 2⁻²⁴ from below."""
-        kept = np.maximum(self.alpha_bar, FLOOR)
+        """log(sigma/alpha) at every trained time, [T]; where alpha_bar ends at 0, that of 2⁻²⁴ or less."""
+        kept = self.alpha_bar.copy()
+        if kept[-1] == 0:
+            kept[-1] = min(FLOOR, kept[-2] / 2)  # noisier than all before it
         return 0.5 * (np.log1p(-kept) - np.log(kept))
 
     def __len__(self) -> int:
@@ -125,8 +124,10 @@ class Path:
         return Path(self.schedule, self.levels[start : stop + 1], self.first + start)
 
     def finite(self) -> Path:
-        """The same path with every nsr finite."""
-        return Path(self.schedule, tuple(level.finite() for level in self.levels), self.first)
+        """The same path with every nsr finite: pure noise becomes the level that log_nsr has for it."""
+        top = math.exp(self.schedule.log_nsr[-1])
+        levels = (level if level.alpha else Level.of_nsr(level.t, top) for level in self.levels)
+        return Path(self.schedule, tuple(levels), self.first)
 
     def between(self, cur: Level, nxt: Level, r: float) -> Level:
         """The level a share r of the way from cur to nxt, in lam."""
@@ -222,8 +223,9 @@ def spacing(same_as: str) -> Callable[[Callable[..., Sequence[Level]]], Callable
 @spacing(same_as="DDIMScheduler, timestep_spacing leading")
 def leading(schedule: Schedule, n: int, offset: int) -> list[Level]:
     """Whole times from the clean end up, T//n apart: the noisiest level is left out (2305.08891, table 2)."""
-    last = len(schedule) - 1
-    return [schedule.at(min(i * (len(schedule) // n) + offset, last)) for i in reversed(range(n))]
+    apart = len(schedule) // n
+    start = min(offset, len(schedule) - 1 - (n - 1) * apart)  # where the offset would lead beyond the last time
+    return [schedule.at(start + i * apart) for i in reversed(range(n))]
 
 
 @spacing(same_as="DDIMScheduler, timestep_spacing trailing")
@@ -235,7 +237,8 @@ def trailing(schedule: Schedule, n: int, offset: int) -> list[Level]:
 @spacing(same_as="DDIMScheduler, timestep_spacing linspace")
 def linspace(schedule: Schedule, n: int, offset: int) -> list[Level]:
     """Both ends of the trained times and what lies evenly between, as whole times."""
-    return [schedule.at(float(t)) for t in np.round(np.linspace(0, len(schedule) - 1, n))[::-1]]
+    last = len(schedule) - 1
+    return [schedule.at(float(t)) for t in (np.round(np.linspace(0, last, n))[::-1] if n > 1 else [last])]
 
 
 @spacing(same_as="EulerDiscreteScheduler, use_karras_sigmas on linspace")
@@ -263,9 +266,11 @@ def make_path(
     """The path of so many steps on a schedule; `sigmas` are one's own nsr values, the last of them where the run ends.
 
     Ending "first", a spacing that reaches alpha_bar[0] by itself is asked for one level more, so that no move stands still.
-    Raises UserError for unknown names and for more steps than the schedule has times.
+    Raises UserError for unknown names, for more steps than the schedule has times and for sigmas that do not fall.
     """
     if sigmas is not None:
+        if len(sigmas) < 2 or not all(a > b >= 0 for a, b in itertools.pairwise(sigmas)):
+            raise UserError("sigmas must be two or more falling numbers, the last of them 0 or more.")
         return Path(schedule, tuple(schedule.at_nsr(nsr) for nsr in sigmas))
     if spacing not in SPACINGS:
         raise UserError(f"spacing is {spacing!r}; it must be one of {', '.join(SPACINGS)}.")
