@@ -185,6 +185,9 @@ def painted(name: str, dtype: torch.dtype, mask: Tensor, **knobs: float) -> tupl
 
 MASK = torch.zeros(1, 1, 4, 4)
 MASK[..., 2:] = 1
+# The last move of these hands out x0 itself; Heun and LMS arrive there by a sum of slopes.
+HAND_OUT_X0 = {"ddpm", "ddim", "euler", "euler_ancestral", "dpm_solver_2", "dpm_solver_3", "dpmpp_2m", "dpmpp_2m_sde",
+               "uni_pc"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -192,8 +195,9 @@ def test_what_is_known_stands_unchanged_at_a_clean_end_and_the_rest_is_painted(n
     made, known, _ = painted(name, torch.float64, MASK)
     torch.testing.assert_close(made[..., :2], known[..., :2], rtol=1e-11, atol=1e-11)
     assert (made[..., 2:] - known[..., 2:]).abs().mean() > 0.1
-    if name not in ("heun", "lms"):  # these two arrive by a sum of slopes; all others hand out x0 itself
-        made, known, _ = painted(name, torch.float32, MASK)
+    made, known, _ = painted(name, torch.float32, MASK)
+    torch.testing.assert_close(made[..., :2], known[..., :2], rtol=1e-4, atol=1e-5)
+    if name in HAND_OUT_X0:
         assert torch.equal(made[..., :2], known[..., :2])
 
 

@@ -64,15 +64,21 @@ def test_a_step_keeps_every_call_that_was_really_made(name: str) -> None:
     assert [p.at for step in steps for p in step.evaluations] == counted.levels
     assert steps[-1].nfe == len(counted.levels)
     calls = SAMPLERS[name].calls
-    assert [len(step.evaluations) for step in steps] == [calls] * 5 + [1]  # a last step that ends clean needs one
+    *counts, last = [len(step.evaluations) for step in steps]
+    assert counts == [calls] * 5 and 1 <= last <= calls
     first = MIXTURE(steps[2].x, steps[2].cur, (None,))[0]
     torch.testing.assert_close(steps[2].x0, first.x0)
     torch.testing.assert_close(steps[2].eps, first.eps)
 
 
-def test_heuns_two_calls_are_seen_but_on_a_last_step_that_ends_clean() -> None:
-    assert [step.nfe for step in run("heun")] == [2, 4, 6, 8, 10, 11]
-    assert [step.nfe for step in run("heun", make_path(SCHEDULE, "trailing", 6, end="first"))] == [2, 4, 6, 8, 10, 12]
+@pytest.mark.parametrize(("name", "calls"), [("heun", 2), ("dpm_solver_2", 2), ("dpm_solver_3", 3)])
+def test_all_calls_of_a_step_are_seen_and_a_last_one_that_ends_clean_needs_one(name: str, calls: int) -> None:
+    first = make_path(SCHEDULE, "trailing", 6, end="first")
+    assert [step.nfe for step in run(name)] == [*range(calls, 6 * calls, calls), 5 * calls + 1]
+    assert [step.nfe for step in run(name, first)] == list(range(calls, 6 * calls + 1, calls))
+
+
+def test_heun_asks_at_both_ends_of_its_step() -> None:
     first = run("heun")[0]
     assert [p.at for p in first.evaluations] == [first.cur, first.nxt]
 
@@ -169,7 +175,7 @@ def test_adding_a_sampler_touches_one_file() -> None:
     try:
 
         @sampler("Midpoint", order=2, paper="2206.00364", same_as="a closed form", calls=2)
-        def midpoint(
+        def probe_of_this_test(
             denoise: Denoiser, path: Path, x: Tensor, noise: Fresh, *, r: Annotated[float, Range(0.1, 1)] = 0.5
         ) -> Iterator[Tensor]:
             """Midpoint: the slope part of the way stands for the whole step."""
@@ -180,21 +186,22 @@ def test_adding_a_sampler_touches_one_file() -> None:
                 x = nxt.alpha * (x / cur.alpha + (nxt.nsr - cur.nsr) * eps)
                 yield x
 
-        entry = SAMPLERS["midpoint"]
+        entry = SAMPLERS["probe_of_this_test"]
         assert entry.doc == "Midpoint: the slope part of the way stands for the whole step."
         assert [(knob.name, knob.low, knob.high, knob.default) for knob in entry.knobs] == [("r", 0.1, 1, 0.5)]
-        assert Recipe(prompt="x", sampler="midpoint", knobs={"r": 0.7}).knobs == {"r": 0.7}
+        assert Recipe(prompt="x", sampler="probe_of_this_test", knobs={"r": 0.7}).knobs == {"r": 0.7}
         with pytest.raises(UserError, match=r"0\.1 to 1"):
-            Recipe(prompt="x", sampler="midpoint", knobs={"r": 2})
+            Recipe(prompt="x", sampler="probe_of_this_test", knobs={"r": 2})
         fine = run("euler", make_path(SCHEDULE, "karras", 500, end="first"))[-1].x_next
         coarse = make_path(SCHEDULE, "karras", 40, end="first")
-        assert (run("midpoint", coarse)[-1].x_next - fine).norm() < (run("euler", coarse)[-1].x_next - fine).norm()
-        assert not torch.equal(run("midpoint", r=0.7)[-1].x_next, run("midpoint")[-1].x_next)
-        assert run("midpoint")[-1].nfe == 11
+        ours, plain = (run(name, coarse)[-1].x_next for name in ("probe_of_this_test", "euler"))
+        assert (ours - fine).norm() < (plain - fine).norm()
+        assert not torch.equal(run("probe_of_this_test", r=0.7)[-1].x_next, run("probe_of_this_test")[-1].x_next)
+        assert run("probe_of_this_test")[-1].nfe == 11
     finally:
-        SAMPLERS.pop("midpoint", None)
+        SAMPLERS.pop("probe_of_this_test", None)
     with pytest.raises(UserError, match="sampler"):
-        Recipe(prompt="x", sampler="midpoint")
+        Recipe(prompt="x", sampler="probe_of_this_test")
 
 
 def test_a_knob_without_a_range_is_a_programming_error() -> None:
