@@ -181,7 +181,7 @@ def encode_latents(plan: Plan) -> Iterator[Progress]:
     folder = plan.folder("latents")
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.cpu().contiguous() for k, v in vae.state_dict().items()}, folder / "vae.safetensors")
-    table = {"latents": latents, "row": torch.from_numpy(rows), "colour": torch.from_numpy(colours)}
+    table = {"latents": latents.contiguous(), "row": torch.from_numpy(rows), "colour": torch.from_numpy(colours)}
     save_file(table, folder / "latents.safetensors")
 
 

@@ -1,0 +1,80 @@
+"""The app: its tabs in order, and how it is served."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported: nothing is reported to anybody
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("GRADIO_VIBE_MODE", None)  # lets visitors run code, by design
+
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from studio.engine import Engine
+from studio.limits import Limits
+from studio.options import Options
+from studio.tabs import prompt
+
+TABS = (("Prompt", prompt.tab),)
+ASSETS = Path(__file__).parents[1] / "assets"
+FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]  # what the machine has
+MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+
+
+def build(engine: Engine) -> gr.Blocks:
+    """Every tab on one page."""
+    with gr.Blocks(title="Diffusion Studio", analytics_enabled=False, delete_cache=(300, 3600)) as demo:
+        with gr.Row(elem_id="head"):
+            gr.Markdown("# Diffusion Studio")
+            gr.Markdown(f"{engine.pipe.name}", elem_id="model")
+        with gr.Tabs():
+            for label, tab in TABS:
+                with gr.Tab(label, id=label.lower()):
+                    tab(engine, demo)
+    demo.queue(api_open=False, max_size=128, default_concurrency_limit=64, status_update_rate="auto")
+    return demo
+
+
+def theme() -> gr.themes.Base:
+    """Calm: one accent, much white, the system's own letters."""
+    return gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=FONT, font_mono=MONO, radius_size="lg")
+
+
+def profile(options: Options) -> dict[str, Any]:
+    """The arguments of launch: what is open, what is closed, and to whom."""
+    return {
+        "server_name": options.host, "server_port": options.port, "root_path": options.root_path or None,
+        "share": options.share, "auth": options.auth, "mcp_server": options.mcp,
+        "max_file_size": "15mb", "max_threads": 16, "state_session_capacity": 500, "enable_monitoring": False,
+        "run_history": False, "footer_links": ["api", "gradio"], "show_error": False, "strict_cors": True,
+        "ssr_mode": False, "pwa": False, "allowed_paths": [], "blocked_paths": [str(ASSETS)],
+        "theme": theme(), "css_paths": [ASSETS / "studio.css"], "app_kwargs": {"middleware": [Middleware(Limits)]},
+    }  # fmt: skip
+
+
+def serve(options: Options) -> None:
+    """Load the model, open the page, and stay until interrupted."""
+    from core import load_pipeline
+
+    pipe = load_pipeline(options.model, device=options.device, dtype=options.dtype, prediction=options.prediction)
+    engine = Engine(pipe)
+    own_temp_folder()
+    try:
+        build(engine).launch(**profile(options))
+    finally:
+        engine.close()
+
+
+def own_temp_folder() -> None:
+    """What visitors make and upload lies in a folder of its own, which goes when the app does."""
+    if "GRADIO_TEMP_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="diffusion-studio-")
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
