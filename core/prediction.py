@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -57,6 +57,15 @@ class Prediction:
     def score(self) -> Tensor:
         """Equation (3); infinite at the clean level."""
         return -self.eps / self.at.sigma
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Prediction:
+        """The same prediction with every tensor changed, those of its parts too."""
+        parts = {name: part.map(change) for name, part in self.parts.items()}
+        return Prediction(change(self.x0), change(self.eps), self.at, parts)
+
+    @property
+    def nbytes(self) -> int:
+        return self.x0.nbytes + self.eps.nbytes + sum(part.nbytes for part in self.parts.values())
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import torch
@@ -42,6 +42,16 @@ class Step:
     def eps(self) -> Tensor:
         """The noise as the first prediction of this move saw it."""
         return self.evaluations[0].eps
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Step:
+        """The same move with every tensor changed: some rows of a batch, another device."""
+        calls = tuple(call.map(change) for call in self.evaluations)
+        return replace(self, x=change(self.x), x_next=change(self.x_next), evaluations=calls)
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory its tensors take."""
+        return self.x.nbytes + self.x_next.nbytes + sum(call.nbytes for call in self.evaluations)
 
 
 class Range(NamedTuple):

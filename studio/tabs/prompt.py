@@ -22,7 +22,8 @@ from core.recipe import Recipe, allowed
 from core.sampling import SAMPLERS
 from core.schedules import SPACINGS
 from studio import controls
-from studio.engine import LAST, Done, Engine, Event, Failed, Preview, Queued, Stopped
+from studio.engine import Engine
+from studio.jobs import LAST, Done, Failed, Preview, Queued, Run, Stopped
 from studio.figures import data_uri, duration, file_name, scale, summary
 from studio.infotext import infotext
 from studio.links import from_query, to_query
@@ -116,12 +117,12 @@ class Desk:
         made = dict(zip(self.fields, plain, strict=True)) | {"sampler": chosen}
         return controls.recipe_of(**rest, **made, knobs=self.sampler.values(chosen, knobs))
 
-    def _ended(self, event: Event, request: gr.Request) -> dict[Any, Any]:
+    def _ended(self, event: Any, request: gr.Request) -> dict[Any, Any]:
         """What else to show when a run is finished: its recipe as text and as a link, and the seed to keep."""
         if not isinstance(event, Done):
             return {}
         page = request.headers.get("referer", "").partition("?")[0]
-        recipe = event.recipe
+        recipe = event.value.recipe
         return {
             self.text: infotext(recipe, self.engine.pipe.hash),
             self.link: f"{page}?{to_query(recipe, tab='prompt')}",
@@ -157,7 +158,7 @@ class Desk:
         return [rest, *values.values(), recipe.sampler, *knobs, scale(recipe.gamma)]
 
 
-def staged(event: Event, before: dict[str, Any], folder: Path, model_hash: str | None) -> dict[str, Any]:
+def staged(event: Any, before: dict[str, Any], folder: Path, model_hash: str | None) -> dict[str, Any]:
     """An event as the stage shows it; pictures that are finished are written to the folder."""
     if isinstance(event, Queued):
         place = "Next in line" if event.position <= 1 else f"{event.position} in line"
@@ -172,17 +173,18 @@ def staged(event: Event, before: dict[str, Any], folder: Path, model_hash: str |
         return before | {"state": "stopped", "line": f"Stopped at {event.step}/{event.steps}."}
     if isinstance(event, Failed):
         return before | {"state": "failed", "line": event.sentence}
-    pictures, notes = finished(event, folder, model_hash)
-    line = f"{event.recipe.steps} steps, {event.nfe} network evaluations (NFE), {duration(event.seconds)}"
+    run = event.value
+    pictures, notes = finished(run, folder, model_hash)
+    line = f"{run.recipe.steps} steps, {run.nfe} network evaluations (NFE), {duration(run.seconds)}"
     line += ", remembered from before." if event.cached else "."
-    return {"state": "done", "line": line, "part": 1, "pictures": pictures, "notes": [*event.notes, *notes]}
+    return {"state": "done", "line": line, "part": 1, "pictures": pictures, "notes": [*run.notes, *notes]}
 
 
-def finished(done: Done, folder: Path, model_hash: str | None) -> tuple[list[dict[str, Any]], list[str]]:
+def finished(run: Run, folder: Path, model_hash: str | None) -> tuple[list[dict[str, Any]], list[str]]:
     """The pictures as files with their recipe inside; where the disk is full, without a file but still shown."""
     pictures, notes = [], []
-    for index, image in enumerate(done.images):
-        recipe = alone(done.recipe, index)
+    for index, image in enumerate(run.images):
+        recipe = alone(run.recipe, index)
         words = {"alt": recipe.prompt, "title": recipe.prompt, "text": f"seed {recipe.seed} · {summary(recipe)}"}
         try:
             path = save_png(folder / file_name(recipe), image, recipe, model_hash=model_hash)
@@ -251,20 +253,20 @@ def endpoint(engine: Engine) -> Callable[..., Any]:
     return generate
 
 
-def answer(event: Event, folder: Path, model_hash: str | None) -> tuple[Any, dict[str, Any]]:
+def answer(event: Any, folder: Path, model_hash: str | None) -> tuple[Any, dict[str, Any]]:
     """An event as the endpoint tells it."""
     if isinstance(event, Queued):
         return None, {"state": "queued", "position": event.position, "seconds": event.seconds}
     if isinstance(event, Preview):
         return None, {"state": "running", "step": event.step, "steps": event.steps, "nfe": event.nfe, "t": event.t}
     assert isinstance(event, Done)
-    pictures, notes = finished(event, folder, model_hash)
+    run = event.value
+    pictures, notes = finished(run, folder, model_hash)
     files = [picture["file"] for picture in pictures if "file" in picture]
     if not files:
         raise UserError(notes[0])
-    recipe = event.recipe.model_dump(mode="json")
     return files[0], {
-        "state": "done", "pictures": files, "recipe": recipe, "parameters": infotext(event.recipe, model_hash),
-        "seed": event.recipe.seed, "nfe": event.nfe, "seconds": round(event.seconds, 3), "cached": event.cached,
-        "notes": [*event.notes, *notes],
+        "state": "done", "pictures": files, "recipe": run.recipe.model_dump(mode="json"),
+        "parameters": infotext(run.recipe, model_hash), "seed": run.recipe.seed, "nfe": run.nfe,
+        "seconds": round(run.seconds, 3), "cached": event.cached, "notes": [*run.notes, *notes],
     }  # fmt: skip

@@ -1,19 +1,24 @@
 """A pipeline that needs no weights: the same interface, a coloured square out of noise, as slow as it is told."""
 
 import time
-from collections.abc import Iterator
-from types import SimpleNamespace
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
+from core.prediction import Prediction
 from core.recipe import Recipe
+from core.sampling import Step
+from core.schedules import Level
 
 
 class FakePipeline:
     """Pictures whose colour is decided by seed and prompt; `log` lists every step that was really computed."""
 
     name, hash, size = "fake-128", "0123456789", 128
+    device = torch.device("cpu")
 
     def __init__(self, seconds_a_step: float = 0.0) -> None:
         self.seconds, self.log, self.closed, self.faults = seconds_a_step, [], 0, {}
@@ -27,33 +32,35 @@ class FakePipeline:
             height=recipe.height or self.size,
         )
 
-    def run(self, recipe: Recipe) -> Iterator[SimpleNamespace]:
+    def run_many(self, recipes: Sequence[Recipe], pictures: Any = None) -> Iterator[Step]:
         try:
-            for index in range(recipe.steps):
+            for index in range(recipes[0].steps):
                 time.sleep(self.seconds)
-                if (recipe.prompt, index) in self.faults:
-                    raise self.faults[recipe.prompt, index]
-                self.log.append((recipe.prompt, recipe.seed, index))
-                clean = np.stack([self.latent(recipe, i) for i in range(recipe.batch)])
-                part = (index + 1) / recipe.steps
-                level = SimpleNamespace(t=999 * (1 - part), nsr=15 * (1 - part))
-                noise = np.random.default_rng(recipe.seed).normal(size=clean.shape)
-                x0 = clean * part + noise * (1 - part)
-                yield SimpleNamespace(index=index, cur=level, nxt=level, x=x0, x_next=clean, x0=x0, nfe=2 * (index + 1))
+                for recipe in recipes:
+                    if (recipe.prompt, index) in self.faults:
+                        raise self.faults[recipe.prompt, index]
+                    self.log.append((recipe.prompt, recipe.seed, index))
+                clean = torch.cat([self.latents(recipe) for recipe in recipes])
+                part = (index + 1) / recipes[0].steps
+                level = Level(999 * (1 - part), part, 1 - part)
+                x0 = part * clean + (1 - part) * torch.randn(clean.shape)
+                yield Step(index, level, level, x0, clean, (Prediction(x0, x0, level),), 2 * (index + 1))
         finally:
             self.closed += 1
 
-    def latent(self, recipe: Recipe, index: int) -> np.ndarray:
-        colour = np.random.default_rng([recipe.seed + index, *recipe.prompt.encode()]).uniform(-1, 1, 3)
-        square = np.ones((16, 16, 3))
-        square[4:12, 4:12] = colour
-        return square
+    def latents(self, recipe: Recipe) -> torch.Tensor:
+        """A square [B, 16, 16, 3] for every picture, its colour drawn from seed and prompt."""
+        squares = np.ones((recipe.batch, 16, 16, 3))
+        for index, square in enumerate(squares):
+            colour = np.random.default_rng([recipe.seed + index, *recipe.prompt.encode()]).uniform(-1, 1, 3)
+            square[4:12, 4:12] = colour
+        return torch.from_numpy(squares)
 
-    def pictures(self, latents: np.ndarray) -> list[Image.Image]:
+    def pictures(self, latents: torch.Tensor) -> list[Image.Image]:
         return [image.resize((self.size, self.size), Image.Resampling.NEAREST) for image in self.preview(latents)]
 
-    def preview(self, latents: np.ndarray) -> list[Image.Image]:
-        return [Image.fromarray(np.uint8(np.clip(latent * 0.5 + 0.5, 0, 1) * 255)) for latent in latents]
+    def preview(self, latents: torch.Tensor) -> list[Image.Image]:
+        return [Image.fromarray(np.uint8(np.clip(latent * 0.5 + 0.5, 0, 1) * 255)) for latent in latents.numpy()]
 
     def notes(self, recipe: Recipe) -> list[str]:
         return ["These words did not fit: the end"] if recipe.prompt.endswith("the end") else []

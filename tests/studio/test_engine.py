@@ -7,10 +7,12 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from core.errors import UserError
 from core.recipe import Recipe
-from studio.engine import Cache, Done, Engine, Failed, Preview, Queued, Stopped
+from studio.engine import Cache, Engine
+from studio.jobs import Done, Failed, Preview, Queued, Run, Stopped
 from tests.studio.fakes import FakePipeline
 
 
@@ -41,16 +43,17 @@ def colour(image):
 
 def right(pipe, recipe, images):
     """Whether these are the pictures of this recipe and no other."""
-    latents = np.stack([pipe.latent(recipe, i) for i in range(recipe.batch)])
-    return [colour(image) for image in images] == [colour(image) for image in pipe.pictures(latents)]
+    return [colour(image) for image in images] == [colour(image) for image in pipe.pictures(pipe.latents(recipe))]
 
 
 def test_a_job_ends_with_its_pictures_and_the_recipe_filled_in(engine, pipe):
     recipe = Recipe(prompt="a cat, the end", batch=2)
     done = events(engine.submit(recipe, "one"))[-1]
-    assert isinstance(done, Done) and right(pipe, recipe, done.images) and done.nfe == 40
-    assert done.recipe.width == 128 and done.recipe.spacing == "trailing" and done.recipe.model == "fake-128"
-    assert done.notes == ("These words did not fit: the end",)
+    assert isinstance(done, Done)
+    run = done.value
+    assert right(pipe, recipe, run.images) and run.nfe == 40 and len(run.steps) == 20
+    assert run.recipe.width == 128 and run.recipe.spacing == "trailing" and run.recipe.model == "fake-128"
+    assert run.notes == ("These words did not fit: the end",)
 
 
 def test_previews_come_at_most_four_times_a_second(pipe, engine):
@@ -108,7 +111,7 @@ def test_a_job_that_waits_can_be_stopped_before_its_turn(pipe, engine):
 def test_everyone_is_told_their_place_and_how_long(pipe, engine):
     pipe.seconds = 0.02
     events(engine.submit(Recipe(prompt="to learn the speed", steps=10), "zero"))
-    jobs = [engine.submit(Recipe(prompt=f"{i}", steps=20), f"visitor {i}") for i in range(3)]
+    jobs = [engine.submit(Recipe(prompt=f"{i}", steps=20 + i), f"visitor {i}") for i in range(3)]
 
     async def all_of_them():
         async def read(job):
@@ -143,18 +146,22 @@ def test_a_fault_in_one_job_is_told_to_its_visitor_and_to_nobody_else(pipe, engi
 def test_the_same_recipe_is_never_computed_twice(pipe, engine):
     first = events(engine.submit(Recipe(prompt="a cat"), "one"))[-1]
     again = events(engine.submit(Recipe(prompt="a cat ", width=128, model="fake-128"), "two"))
-    assert len(pipe.log) == 20 and len(again) == 1 and again[0].cached and again[0].images == first.images
+    assert len(pipe.log) == 20 and len(again) == 1 and again[0].cached and again[0].value is first.value
 
 
 def test_the_cache_is_bounded_in_bytes_and_forgets_the_oldest():
     pipe = FakePipeline()
     cache = Cache(3 * 3 * 128 * 128)
+
+    def made(prompt, latents):
+        return Run(pipe.complete(Recipe(prompt=prompt)), tuple(pipe.pictures(latents)), (), 40, 1.0)
+
     recipes = [pipe.complete(Recipe(prompt=f"{i}")) for i in range(5)]
     for recipe in recipes:
-        cache.put(Done(recipe, tuple(pipe.pictures(pipe.latent(recipe, 0)[None])), 40, 1.0))
+        cache.put(made(recipe.prompt, pipe.latents(recipe)))
         cache.get(recipes[0])  # used again and again: stays
     assert [cache.get(recipe) is not None for recipe in recipes] == [True, False, False, True, True]
-    cache.put(Done(pipe.complete(Recipe(prompt="huge")), tuple(pipe.pictures(np.ones((9, 16, 16, 3)))), 1, 1.0))
+    cache.put(made("huge", torch.ones(9, 16, 16, 3)))
     assert cache.get(recipes[0]) is not None
 
 
@@ -176,7 +183,7 @@ def test_a_full_house_says_so():
         time.sleep(0.1)
         for name in "12":
             engine.submit(Recipe(prompt=name), name)
-        with pytest.raises(UserError, match="2 pictures are waiting already"):
+        with pytest.raises(UserError, match="2 people are waiting already"):
             engine.submit(Recipe(prompt="3"), "3")
     finally:
         engine.close()
@@ -193,7 +200,7 @@ def test_fifty_at_once_all_get_their_own_picture(pipe, engine):
         return await asyncio.gather(*map(one, recipes))
 
     for recipe, done in zip(recipes, asyncio.run(everyone()), strict=True):
-        assert done.recipe.prompt == recipe.prompt and right(pipe, recipe, done.images)
+        assert done.value.recipe.prompt == recipe.prompt and right(pipe, recipe, done.value.images)
 
 
 def test_a_reader_whose_loop_is_gone_does_not_hurt_the_worker(pipe, engine):
@@ -223,3 +230,66 @@ def test_closing_tells_everyone_and_ends_the_thread():
     assert isinstance(events(running)[-1], Stopped) and "shut down" in events(waiting)[-1].sentence
     with pytest.raises(UserError, match="shutting down"):
         engine.submit(Recipe(prompt="3"), "3")
+
+
+def test_those_who_wait_with_recipes_that_fit_are_answered_by_one_batch(pipe, engine):
+    pipe.seconds = 0.02
+    recipes = [Recipe(prompt=f"prompt {i}", seed=i, gamma=i, batch=1 + i % 2) for i in range(5)]
+    other = Recipe(prompt="of another kind", steps=7)
+    blocking = engine.submit(Recipe(prompt="first"), "nobody")
+    time.sleep(0.1)
+    jobs = [engine.submit(recipe, f"visitor {i}") for i, recipe in enumerate([*recipes, other])]
+    runs = [events(job)[-1].value for job in jobs]
+    assert isinstance(events(blocking)[-1], Done)
+    assert pipe.closed == 3  # the first, five in one batch, the one that did not fit
+    for recipe, run in zip([*recipes, other], runs, strict=True):
+        assert run.recipe.prompt == recipe.prompt and right(pipe, recipe, run.images)
+        assert len(run.steps[0].x) == recipe.batch and run.steps[-1].x_next.equal(pipe.latents(recipe))
+
+
+def test_in_a_batch_one_may_stop_and_one_may_fail_and_the_others_never_hear_of_it(pipe, engine):
+    pipe.seconds = 0.02
+    pipe.faults["bad", 10] = UserError("The picture became NaN.")
+    blocking = engine.submit(Recipe(prompt="first", steps=5), "nobody")
+    time.sleep(0.03)
+    jobs = [engine.submit(Recipe(prompt=prompt), prompt) for prompt in ("good", "bad", "left", "fine")]
+    assert isinstance(events(blocking)[-1], Done)
+    jobs[2].stop()
+    last = [events(job)[-1] for job in jobs]
+    assert [type(event) for event in last] == [Done, Failed, Stopped, Done] and last[1].sentence == "The picture became NaN."
+
+
+def test_other_work_has_its_turn_and_uses_runs_that_are_known(pipe, engine):
+    recipe = Recipe(prompt="a cat")
+    events(engine.submit(recipe, "one"))
+
+    def work():
+        known = yield from engine.run(recipe)
+        yield "half"
+        new = yield from engine.run(recipe.replace(seed=1))
+        return known, new
+
+    found = events(engine.compute(work, "one"))
+    assert "half" in found and any(isinstance(event, Preview) for event in found)
+    known, new = found[-1].value
+    assert right(pipe, known.recipe, known.images) and new.recipe.seed == 1 and len(pipe.log) == 40
+
+
+def test_other_work_can_be_stopped_and_may_fail(pipe, engine):
+    pipe.seconds = 0.05
+
+    def endless():
+        while True:
+            yield from engine.run(Recipe(prompt="x", seed=time.monotonic_ns()))
+
+    job = engine.compute(endless, "one")
+    time.sleep(0.2)
+    engine.stop("one")
+    assert isinstance(events(job)[-1], Stopped)
+
+    def broken():
+        yield 1
+        raise UserError("This cannot be.")
+
+    assert events(engine.compute(broken, "one"))[-1] == Failed("This cannot be.")
+    assert isinstance(events(engine.submit(Recipe(prompt="next"), "two"))[-1], Done)
