@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.errors import UserError
 from core.recipe import Recipe
@@ -31,6 +31,7 @@ MOST_WAITING = 128
 CACHE_BYTES = 256 << 20
 TOGETHER = {"cpu": 8 * 128 * 128, "cuda": 8 * 512 * 512}  # pixels that are run as one batch
 USUAL = 20 * 128 * 128.0  # steps × pixels of one picture: what a piece of work is taken to cost if it does not say
+DIFFERING = {"prompt": "", "negative": "", "gamma": 0.0, "seed": 0, "batch": 1}  # what a batch may differ in
 TOO_BIG = "This is too big for this machine's memory: try a smaller size or fewer pictures at once."
 CLOSED = "The studio was shut down before this had its turn; start it again."
 
@@ -58,8 +59,9 @@ class Engine:
             job = Job(visitor, 0, recipe)
             job.put(Done(known, cached=True))
             return job
-        work = None if recipe.image is None else lambda: self.run(recipe, pictures)
-        return self._queue(Job(visitor, cost(recipe), recipe, work))
+        if recipe.image is not None:
+            return self._queue(Job(visitor, cost(recipe), recipe, lambda: self.run(recipe, pictures)))
+        return self._queue(Job(visitor, cost(recipe), recipe, kind=recipe.replace(**DIFFERING).digest))
 
     def compute(self, work: Work, visitor: str, cost: float = USUAL) -> Job:
         """Queue a generator function that needs the device: what it yields are events, what it returns is in Done."""
@@ -138,9 +140,9 @@ class Engine:
         """The job whose turn it is, with those behind it that can be run in the same batch."""
         first = self._waiting.popleft()
         group, room = [first], TOGETHER.get(self.pipe.device.type, 0) - pixels(first)
-        if first.work is None:
+        if first.kind is not None:
             for job in list(self._waiting):
-                if job.work is None and fit(first, job) and pixels(job) <= room and not job.stopped:
+                if job.kind == first.kind and pixels(job) <= room and not job.stopped:
                     group.append(job)
                     room -= pixels(job)
                     self._waiting.remove(job)
@@ -265,14 +267,6 @@ def cost(recipe: Recipe) -> float:
 
 def pixels(job: Job) -> float:
     return job.cost / max(1, job.steps)
-
-
-def fit(one: Job, other: Job) -> bool:
-    """Whether two recipes differ only in what a batch may differ in."""
-    if one.recipe is None or other.recipe is None:
-        return False
-    alike = {"prompt": "", "negative": "", "gamma": 0.0, "seed": 0, "batch": 1}
-    return one.recipe.replace(**alike) == other.recipe.replace(**alike)
 
 
 def parts(recipes: Sequence[Recipe]) -> list[slice]:

@@ -90,10 +90,15 @@ LAST = (Done, Stopped, Failed)
 
 
 class Job:
-    """What became of one recipe, or of one piece of work: iterate inside `with`; leaving the block stops it."""
+    """What became of one recipe, or of one piece of work: iterate inside `with`; leaving the block stops it.
 
-    def __init__(self, visitor: str, cost: float, recipe: Recipe | None = None, work: Work | None = None) -> None:
-        self.visitor, self.cost, self.recipe, self.work = visitor, cost, recipe, work
+    Recipes of the same `kind` may be run as one batch.
+    """
+
+    def __init__(
+        self, visitor: str, cost: float, recipe: Recipe | None = None, work: Work | None = None, kind: str | None = None
+    ) -> None:
+        self.visitor, self.cost, self.recipe, self.work, self.kind = visitor, cost, recipe, work, kind
         self._lock = threading.Lock()
         self._event: Any = None
         self._ended = self._stopped = False

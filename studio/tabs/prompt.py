@@ -23,9 +23,9 @@ from core.sampling import SAMPLERS
 from core.schedules import SPACINGS
 from studio import controls
 from studio.engine import Engine
-from studio.jobs import LAST, Done, Failed, Preview, Queued, Run, Stopped
 from studio.figures import data_uri, duration, file_name, scale, summary
 from studio.infotext import infotext
+from studio.jobs import LAST, Done, Failed, Preview, Queued, Run, Stopped
 from studio.links import from_query, to_query
 from studio.png import alone, save_png
 
