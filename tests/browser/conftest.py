@@ -1,0 +1,106 @@
+"""A studio that really runs, and a page that really shows it; whatever the page does wrong fails the test."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SIZES = {"projector": (1280, 800), "tablet": (1024, 768), "phone": (390, 844)}
+SWITCHES = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync"]  # fmt: skip
+PATIENCE = 60_000  # milliseconds: two cores may be busy with other things
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs a browser."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, seconds: float, alive: Callable[[], bool]) -> None:
+    """Wait until a server answers; fails when it ends first."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            if time.monotonic() > end or not alive():
+                raise AssertionError(f"The studio did not answer at {url}.") from None
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a studio started as a user starts it; STUDIO_MODEL names another model than the embedded one."""
+    url = f"http://127.0.0.1:{(port := free_port())}/"
+    command = [sys.executable, str(ROOT / "launch.py"), "--no-setup", "--port", str(port)]
+    command += ["--model", os.environ["STUDIO_MODEL"]] if "STUDIO_MODEL" in os.environ else []
+    log = (tmp_path_factory.mktemp("studio") / "log.txt").open("w+")
+    server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path_factory.mktemp("cwd"))
+    try:
+        wait_for(url, 120, lambda: server.poll() is None)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+        log.seek(0)
+        text = log.read()
+        assert "Traceback" not in text, text
+
+
+@pytest.fixture(scope="session")
+def chrome(chromium: str) -> Iterator[object]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chrome: object, studio: str) -> Iterator[Callable[..., object]]:
+    """Open the studio in a window of its own: `page = open_page("?v=1&prompt=a+cat", size="phone")`.
+
+    When the test ends, nothing in any console may have been an error, and no request may have left this machine.
+    """
+    contexts, faults = [], []
+
+    def opened(query: str = "", size: str = "projector") -> object:
+        width, height = SIZES[size]
+        context = chrome.new_context(viewport={"width": width, "height": height}, accept_downloads=True)  # type: ignore[attr-defined]
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda said: faults.append(f"console: {said.text}") if said.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("request", lambda request: faults.append(f"left the machine: {request.url}") if leaves(request.url) else None)
+        page.goto(studio + query)
+        page.wait_for_selector("#prompt textarea, .tabs")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not faults, faults
+
+
+def leaves(url: str) -> bool:
+    return not url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:"))
