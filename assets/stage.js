@@ -35,18 +35,21 @@ function fillTile(figure, picture) {
   }
 }
 
+function fill(tiles, pictures) {
+  tiles.dataset.count = pictures.length;
+  while (tiles.children.length > pictures.length) tiles.lastChild.remove();
+  while (tiles.children.length < pictures.length) newTile(tiles);
+  pictures.forEach((picture, index) => fillTile(tiles.children[index], picture));
+}
+
 function show() {
   const value = props.value || {};
-  const pictures = value.pictures || [];
   const tiles = element.querySelector(".tiles");
   const line = element.querySelector(".line");
   if (!tiles || !line) return;
   element.dataset.state = value.state || "idle";
   element.style.setProperty("--part", value.part || 0);
-  tiles.dataset.count = pictures.length;
-  while (tiles.children.length > pictures.length) tiles.lastChild.remove();
-  while (tiles.children.length < pictures.length) newTile(tiles);
-  pictures.forEach((picture, index) => fillTile(tiles.children[index], picture));
+  if (value.pictures) fill(tiles, value.pictures); // without any, what was there stays
   line.textContent = [value.line || "", ...(value.notes || [])].join(" ");
 }
 

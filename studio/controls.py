@@ -34,7 +34,7 @@ def help_of(name: str) -> str:
 def prompt_box() -> gr.Textbox:
     """Where the words go in; Enter asks for the picture."""
     return gr.Textbox(
-        "", label="Prompt", placeholder="a red apple", lines=2, max_lines=6, max_length=MAX_TEXT, submit_btn=False,
+        "", label="Prompt", placeholder="a red apple", lines=1, max_lines=6, max_length=MAX_TEXT, submit_btn=False,
         autofocus=True, elem_id="prompt",
     )  # fmt: skip
 

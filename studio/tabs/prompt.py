@@ -52,8 +52,9 @@ def tab(engine: Engine, demo: gr.Blocks) -> None:
         with gr.Column(elem_id="show"):
             stage = gr.HTML(IDLE, html_template=STAGE, js_on_load=SCRIPT, elem_id="stage", apply_default_css=False)
             with gr.Accordion("Recipe", open=False, elem_id="recipe"):
-                text = gr.Textbox(label="As other programs read it", buttons=["copy"], interactive=False, lines=4)
-                link = gr.Textbox(label="Link to this picture", buttons=["copy"], interactive=False, max_lines=1)
+                shown: dict[str, Any] = {"buttons": ["copy"], "interactive": False}
+                text = gr.Textbox(label="As other programs read it", lines=4, elem_id="infotext", **shown)
+                link = gr.Textbox(label="Link to this picture", max_lines=1, elem_id="link", **shown)
         with gr.Column(elem_id="settings"):
             sampler = controls.sampler_widgets()
             steps = controls.number_slider("steps", "Steps", most=100)
@@ -72,11 +73,11 @@ def tab(engine: Engine, demo: gr.Blocks) -> None:
     rest, drawn = gr.State({}), gr.State("-1")
     desk = Desk(engine, tuple(fields), sampler, stage, go, halt, text, link, drawn)
     inputs = [rest, *fields.values(), *sampler.inputs]
-    shown = [stage, go, halt, text, link, drawn]
-    gr.on([go.click, prompt.submit], desk.generate, inputs, shown, api_name="press", trigger_mode="once", **ENGINE, **PRIVATE)
+    outputs = [stage, go, halt, text, link, drawn]
+    gr.on([go.click, prompt.submit], desk.generate, inputs, outputs, api_name="press", trigger_mode="once", **ENGINE, **PRIVATE)
     halt.click(desk.stop, queue=False, **PRIVATE)
     keep.click(lambda number: number, drawn, seed, queue=False, **PRIVATE)
-    demo.load(desk.open_link, None, [*inputs, both], queue=False, **PRIVATE)
+    demo.load(desk.open_link, None, [*inputs, both], **PRIVATE)
     gr.api(endpoint(engine), api_name="generate", **ENGINE)
 
 
@@ -96,18 +97,17 @@ class Desk:
 
     async def generate(self, request: gr.Request, rest: dict[str, Any], *values: Any) -> AsyncIterator[Any]:
         """Every event of the engine as a state of the stage; whatever happens, the buttons come back."""
-        view: dict[str, Any] = {"state": "queued", "line": "On its way …", "pictures": []}
-        yield {self.stage: view, self.go: gr.update(interactive=False), self.halt: gr.update(interactive=True)}
+        view: dict[str, Any] = {"state": "queued", "line": "On its way …"}
         ready = {self.go: gr.update(interactive=True), self.halt: gr.update(interactive=False)}
         try:
             recipe = self._recipe(rest, values)
             with self.engine.submit(recipe, controls.visitor(request)) as job, tempfile.TemporaryDirectory() as folder:
+                yield {self.stage: view, self.go: gr.update(interactive=False), self.halt: gr.update(interactive=True)}
                 async for event in job:
                     view = staged(event, view, Path(folder), self.engine.pipe.hash)
                     ended = self._ended(event, request) | ready if isinstance(event, LAST) else {}
                     yield {self.stage: view} | ended  # Gradio copies the files before it comes back here
         except Exception as error:
-            yield {self.stage: IDLE if view["state"] == "queued" else view | {"state": "failed"}} | ready
             raise controls.fault(error) from None
         if isinstance(event, Failed):
             raise gr.Error(event.sentence, title="No picture", print_exception=False)
@@ -149,6 +149,9 @@ class Desk:
             gr.Warning(notice.strip(), title="About this link")
         values = {name: getattr(recipe, name) for name in self.fields}
         values |= {"seed": str(recipe.seed) if "seed" in link.given else "-1", "spacing": recipe.spacing or "model"}
+        for name in ("steps", "gamma", "batch"):  # the sliders show what is sensible; a link may go as far as Recipe does
+            if values[name] != allowed(name)["default"]:
+                values[name] = gr.update(value=values[name], maximum=allowed(name)["maximum"])
         knobs = [
             gr.update(visible=owner == recipe.sampler, value=recipe.knobs.get(name, slider.value))
             if owner == recipe.sampler else gr.update(visible=False)

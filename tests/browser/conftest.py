@@ -93,7 +93,7 @@ def open_page(chrome: object, studio: str) -> Iterator[Callable[..., object]]:
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         page.on("request", lambda request: faults.append(f"left the machine: {request.url}") if leaves(request.url) else None)
         page.goto(studio + query)
-        page.wait_for_selector("#prompt textarea, .tabs")
+        page.wait_for_selector("#head")
         return page
 
     yield opened
