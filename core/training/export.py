@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.nets.classifier import NoisyClassifier
 from core.nets.configs import UNetConfig
 from core.training.art import Progress
 from core.training.data import attribution, vocabulary
-from core.training.loop import trained_weights
+from core.training.loop import trained_weights, write_checkpoint
 from core.training.parts import PARTS, Plan, build, tuples
 
 MODEL_INDEX = {
@@ -100,6 +100,29 @@ def export(plan: Plan, out: Path) -> Iterator[Progress]:
     attribution(plan.data, out, plan.base)
     write_json(out / "training.json", {part: history(plan, part) for part in PARTS})
     yield Progress("export", 5, 5)
+
+
+def restore(plan: Plan, folder: Path) -> Iterator[Progress]:
+    """The way back: checkpoints from a shipped folder, so that training goes on where its weights stand.
+
+    The optimiser's moments are not shipped and begin anew. The latents are encoded again by the part `latents`.
+    """
+    made = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    shutil.copytree(folder / "tokenizer", plan.folder("tokenizer"), dirs_exist_ok=True)
+    for done, part in enumerate(PARTS, start=1):
+        if made.get(part):
+            weights = shipped_weights(folder, part)
+            state = {"step": made[part]["step"], "seconds": 60 * made[part]["minutes"], "curve": made[part]["curve"]}
+            write_checkpoint(plan.folder(part) / f"checkpoint-{state['step']:08d}", weights, weights, {}, state)
+        yield Progress("restore", done, len(PARTS))
+
+
+def shipped_weights(folder: Path, part: str) -> dict[str, Tensor]:
+    """The weights of one part of a shipped folder in float32, under the names that they have in training."""
+    stored = load_file(folder / part / WEIGHTS.get(part, "diffusion_pytorch_model.safetensors"))
+    if part == "clip":
+        stored |= load_file(folder / "text_encoder" / WEIGHTS["text_encoder"])
+    return {name: value.float() for name, value in stored.items()}
 
 
 def history(plan: Plan, part: str) -> dict[str, Any]:
