@@ -15,7 +15,7 @@ CORE = [path for path in SOURCES if path.is_relative_to(ROOT / "core")]
 
 # Every module may import what stands here for the longest prefix of its name, what lies inside that prefix, and LEAVES.
 LEAVES = {"core.errors", "core.files"}  # these import nothing of ours but each other
-FIGURES = {"core", *(f"studio.{name}" for name in ("png", "infotext", "foreign", "links", "figures"))}
+FIGURES = {"core", *(f"studio.{name}" for name in ("png", "infotext", "foreign", "links", "figures", "uploads"))}
 MAY_IMPORT = {
     "core": {"core"},  # the public names
     "core.nets": set(),
