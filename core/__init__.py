@@ -9,8 +9,12 @@
     toy           exact models: Gaussian mixtures, and the perfect denoiser of a finite data set
     nets          U-Net, VAE, CLIP, tokenizer, classifier: they know nothing of diffusion
     checkpoints   Stable Diffusion's files, checked and read
+    judge         a classifier of noisy latents: how probable a class is, and which way is more so
+    extras        what may lie beside the networks: CLIP's image tower, the judge, the training latents
     recipe        Recipe: one run described completely
     pipeline      TextToImage: a Recipe in, pictures out
+    plane         the plane that guidance moves in: eps_0, eps_c and the line through them
+    adherence     fidelity against diversity over seeds, with intervals
     training      how the model in assets/ was made
 
 Notation: x0 clean, x noisy, eps noise; alpha = √alpha_bar, sigma = √(1 − alpha_bar), x = alpha·x0 + sigma·eps;

@@ -36,8 +36,11 @@ def classifier_free(model: Model, cond: Any, uncond: Any, gamma: float | Tensor)
     return denoise
 
 
-def classifier_guided(denoise: Denoiser, log_prob: Callable[[Tensor, Level], Tensor], gamma: float) -> Denoiser:
-    """Equation (2), the gradient by autograd; log_prob(x, level) gives log p(y | x) for each image, [B]."""
+def classifier_guided(denoise: Denoiser, log_prob: Callable[[Tensor, Level], Tensor], gamma: float | Tensor) -> Denoiser:
+    """Equation (2), the gradient by autograd; log_prob(x, level) gives log p(y | x) for each image, [B].
+
+    gamma may be a tensor [B, 1, …]: a scale for each image.
+    """
 
     def guided(x: Tensor, at: Level) -> Prediction:
         p = denoise(x, at)
@@ -46,7 +49,9 @@ def classifier_guided(denoise: Denoiser, log_prob: Callable[[Tensor, Level], Ten
         with torch.enable_grad():
             leaf = x.detach().requires_grad_(True)
             (gradient,) = torch.autograd.grad(log_prob(leaf, at).sum(), leaf)
-        return replace(Prediction.from_eps(x, p.eps - at.sigma * gamma * gradient, at), parts=p.parts or {"uncond": p})
+        push = at.sigma * gamma * gradient
+        # x0 moves by what (x − sigma·eps)/alpha makes of the push: computed from x it would lose its last digits in noise.
+        return Prediction(p.x0 + at.sigma / at.alpha * push, p.eps - push, at, p.parts or {"uncond": p})
 
     return guided
 

@@ -20,13 +20,14 @@ from torch import Tensor
 
 from core.checkpoints.load import Components, load_checkpoint
 from core.errors import UserError
-from core.guidance import classifier_free, inpaint, interval, rescaled
+from core.extras import Extras, folder_of
+from core.guidance import classifier_free, classifier_guided, inpaint, interval, rescaled
 from core.nets.clip import TextEncoder
 from core.nets.tokenizer import Tokenizer
 from core.nets.unet import UNet
 from core.nets.vae import AutoencoderKL
 from core.noise import Noise
-from core.prediction import Cond, Denoiser, NetworkModel
+from core.prediction import Cond, Denoiser, NetworkModel, unconditional
 from core.recipe import Recipe
 from core.sampling import SAMPLERS, Step, sample
 from core.schedules import SCHEDULES, Schedule, make, make_path
@@ -80,6 +81,13 @@ class TextToImage:
     def size(self) -> int:
         """The side in pixels of the pictures that the model was trained on."""
         return self.unet.config.sample_size * self.vae.factor
+
+    @cached_property
+    def extras(self) -> Extras:
+        """What lies beside the networks: CLIP's image tower, a classifier, the training latents."""
+        parts = self.parts
+        return Extras(folder_of(parts.weights), self.name, parts.text_encoder, parts.tokenizer, parts.schedule,
+                      self.device, self.dtype)  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------- a run
 
@@ -166,20 +174,29 @@ class TextToImage:
         return Noise(seeds, shape, first.rng, self.device)
 
     def denoiser(self, recipes: Sequence[Recipe]) -> Denoiser:
-        """The U-Net under the prompts and the guidance of these recipes."""
+        """The U-Net under the prompts and the guidance of these recipes.
+
+        Under a classifier the U-Net hears no prompt (but the negative one): each prompt names the class to guide to.
+        """
         guidance = recipes[0].guidance
-        if guidance.kind != "classifier_free":
-            raise UserError("guidance.kind is 'classifier'; this model has no classifier: use 'classifier_free'.")
         model = NetworkModel(self.unet, self.schedule, self.parts.prediction)
-        cond = Cond(self.text_states([r.prompt for r in recipes for _ in range(r.batch)]))
+        prompts = [r.prompt for r in recipes for _ in range(r.batch)]
         uncond = Cond(self.text_states([r.negative for r in recipes for _ in range(r.batch)]))
         scales = [r.gamma for r in recipes for _ in range(r.batch)]
         alike = len(set(scales)) == 1
         gamma = scales[0] if alike else torch.tensor(scales, device=self.device)[:, None, None, None]
-        denoise = rescaled(classifier_free(model, cond, uncond, gamma), guidance.rescale)
-        if guidance.interval is None:
-            return denoise
-        return interval(denoise, classifier_free(model, cond, uncond, 0), *guidance.interval)
+        if guidance.kind == "classifier":
+            if self.extras.missing("classifier"):
+                raise UserError("guidance.kind is 'classifier'; this model has no classifier: use 'classifier_free'.")
+            judge = self.extras.judge
+            labels = [judge.find(prompt) for prompt in prompts]
+            plain = unconditional(model, uncond)
+            denoise = classifier_guided(plain, lambda x, at: judge.log_prob(x, at, labels), gamma)
+        else:
+            cond = Cond(self.text_states(prompts))
+            plain = classifier_free(model, cond, uncond, 0)
+            denoise = rescaled(classifier_free(model, cond, uncond, gamma), guidance.rescale)
+        return denoise if guidance.interval is None else interval(denoise, plain, *guidance.interval)
 
     # ------------------------------------------------------------------------------------------------- text
 
@@ -207,8 +224,7 @@ class TextToImage:
     @torch.no_grad()
     def encode(self, image: Image.Image) -> Tensor:
         """A picture as scaled latents [1, 4, h, w]: the mean of the VAE's posterior. Its sides must be multiples of 8."""
-        pixels = torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32)) / 127.5 - 1
-        x = pixels.permute(2, 0, 1)[None].to(self.device, self.dtype)
+        x = to_tensor([image]).to(self.device, self.dtype)
         return self.vae.encode(x).mean * self.vae.config.scaling_factor
 
     @torch.no_grad()
@@ -245,10 +261,14 @@ class TextToImage:
         return torch.linalg.lstsq(rows.cpu(), cells.cpu()).solution.to(self.device)
 
     @torch.no_grad()
+    def rough(self, latent: Tensor) -> Tensor:
+        """A rough picture of latents [B, 4, h, w] -> [B, 3, h, w], a pixel a cell, by one affine map, not held to [−1, 1]."""
+        rgb = latent.float().permute(0, 2, 3, 1) @ self._rgb[:-1].to(latent.device) + self._rgb[-1].to(latent.device)
+        return rgb.permute(0, 3, 1, 2)
+
     def preview(self, latent: Tensor) -> list[Image.Image]:
-        """A rough picture of latents, a pixel a cell, by one linear map: no network is asked."""
-        rgb = latent.float().permute(0, 2, 3, 1) @ self._rgb[:-1] + self._rgb[-1]
-        return to_images(rgb.permute(0, 3, 1, 2))
+        """`rough` as images: no network is asked."""
+        return to_images(self.rough(latent))
 
     def _picture(self, digest: str, recipe: Recipe, pictures: Pictures | None) -> Image.Image:
         if pictures is None or digest not in pictures:
@@ -259,6 +279,12 @@ class TextToImage:
         image = self._picture(recipe.mask or "", recipe, pictures).convert("L")
         mask = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)[None, None]
         return F.avg_pool2d(mask, self.vae.factor).to(self.device, self.dtype)
+
+
+def to_tensor(images: Sequence[Image.Image]) -> Tensor:
+    """Images of one size as [B, 3, H, W] in [−1, 1]."""
+    pixels = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
+    return torch.from_numpy(pixels / 127.5 - 1).permute(0, 3, 1, 2)
 
 
 def to_images(x: Tensor) -> list[Image.Image]:

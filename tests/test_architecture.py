@@ -28,6 +28,10 @@ MAY_IMPORT = {
     "core.guidance": {"core.schedules", "core.prediction"},
     "core.toy": {"core.schedules", "core.prediction"},
     "core.recipe": {"core.schedules", "core.sampling", "core.samplers"},
+    "core.adherence": {"core.metrics"},
+    "core.plane": set(),
+    "core.judge": {"core.nets", "core.schedules"},
+    "core.extras": {"core.nets", "core.schedules", "core.checkpoints", "core.judge"},
     "core.checkpoints": {"core.nets", "core.schedules"},  # what a scheduler config says becomes a Schedule
     "core.training": {"core.nets", "core.schedules", "core.prediction", "core.metrics"},
     "core.pipeline": {"core"},
