@@ -1,6 +1,7 @@
 """Widgets made from the fields of Recipe and from the registries: what may be chosen is written down once, in core.
 
-A new sampler, spacing or knob appears here by itself; limits, defaults and help texts are those that Recipe checks.
+A new sampler, spacing or knob appears here by itself; limits, defaults and help texts are those that Recipe checks. `within`
+goes before the ids of a tab's widgets, which are unique on the page.
 """
 
 from __future__ import annotations
@@ -39,38 +40,39 @@ def prompt_box() -> gr.Textbox:
     )  # fmt: skip
 
 
-def negative_box() -> gr.Textbox:
+def negative_box(within: str = "") -> gr.Textbox:
     return gr.Textbox(
-        "", label="Negative prompt", info=help_of("negative"), lines=1, max_lines=4, max_length=MAX_TEXT, elem_id="negative"
-    )
+        "", label="Negative prompt", info=help_of("negative"), lines=1, max_lines=4, max_length=MAX_TEXT,
+        elem_id=f"{within}negative",
+    )  # fmt: skip
 
 
-def number_slider(name: str, label: str, most: float | None = None, step: float = 1) -> gr.Slider:
+def number_slider(name: str, label: str, most: float | None = None, step: float = 1, within: str = "") -> gr.Slider:
     """A slider for a field of Recipe, within what Recipe allows (or less, where less is sensible)."""
     limits = allowed(name)
     return gr.Slider(
         limits["minimum"], most or limits["maximum"], limits["default"], step=step, label=label, info=help_of(name),
-        elem_id=name,
+        elem_id=f"{within}{name}",
     )  # fmt: skip
 
 
-def gamma_slider() -> tuple[gr.Slider, gr.Markdown]:
+def gamma_slider(within: str = "") -> tuple[gr.Slider, gr.Markdown]:
     """The guidance scale, and the line that shows it as gamma and as CFG scale while it is dragged."""
-    slider = number_slider("gamma", "Guidance γ", most=14, step=0.5)
-    both = gr.Markdown(scale(slider.value), elem_id="both-scales")
+    slider = number_slider("gamma", "Guidance γ", most=14, step=0.5, within=within)
+    both = gr.Markdown(scale(slider.value), elem_id=f"{within}both-scales")
     slider.change(None, slider, both, js=SCALE_JS, show_progress="hidden", api_visibility="private")
     return slider, both
 
 
-def spacing_choice(own: str) -> gr.Dropdown:
+def spacing_choice(own: str, within: str = "") -> gr.Dropdown:
     """Where the steps lie; first what the model's own configuration says."""
     choices = [(f"the model's own ({own})", MODELS_OWN), *((name.capitalize(), name) for name in SPACINGS)]
-    return gr.Dropdown(choices, value=MODELS_OWN, label="Spacing", info=help_of("spacing"), elem_id="spacing")
+    return gr.Dropdown(choices, value=MODELS_OWN, label="Spacing", info=help_of("spacing"), elem_id=f"{within}spacing")
 
 
-def seed_box() -> gr.Textbox:
+def seed_box(within: str = "") -> gr.Textbox:
     """Text, because a browser's numbers are exact only to 2⁵³ and seeds go to 2⁶⁴."""
-    return gr.Textbox("-1", label="Seed", info="−1 draws one", max_lines=1, max_length=20, elem_id="seed")
+    return gr.Textbox("-1", label="Seed", info="−1 draws one", max_lines=1, max_length=20, elem_id=f"{within}seed")
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,12 @@ class SamplerWidgets:
         return {knob: value for (owner, knob), value in zip(self.knobs, positions, strict=True) if owner == sampler}
 
 
-def sampler_widgets() -> SamplerWidgets:
+def sampler_widgets(within: str = "") -> SamplerWidgets:
     """The samplers as they are registered, with label, first sentence, order, paper and knobs."""
     default = allowed("sampler")["default"]
     choices = [(entry.label, entry.id) for entry in SAMPLERS.values()]
-    choice = gr.Dropdown(choices, value=default, label="Sampler", elem_id="sampler")
-    about = gr.Markdown(about_sampler(default), elem_id="about-sampler")
+    choice = gr.Dropdown(choices, value=default, label="Sampler", elem_id=f"{within}sampler")
+    about = gr.Markdown(about_sampler(default), elem_id=f"{within}about-sampler")
     knobs = {
         (entry.id, knob.name): gr.Slider(
             knob.low, knob.high, knob.default, step=0.01 * (knob.high - knob.low), label=f"{entry.label}: {knob.name}",
