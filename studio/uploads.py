@@ -7,6 +7,7 @@ else of the file comes along: no EXIF, no place, no profile, no text.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import struct
@@ -94,6 +95,7 @@ class Unstubbed(type(gr.Image)):  # type: ignore[misc]
 class SafeImage(gr.Image, metaclass=Unstubbed):
     """gr.Image whose uploads go through `decode`: handlers get an RGB image or None, visitors a sentence."""
 
+    @functools.wraps(gr.Image.__init__)  # Gradio tells the page what the signature names
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **{"format": "png", "type": "pil", "sources": ["upload", "clipboard"]} | more)
 

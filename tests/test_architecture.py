@@ -15,7 +15,8 @@ CORE = [path for path in SOURCES if path.is_relative_to(ROOT / "core")]
 
 # Every module may import what stands here for the longest prefix of its name, what lies inside that prefix, and LEAVES.
 LEAVES = {"core.errors", "core.files"}  # these import nothing of ours but each other
-FIGURES = {"core", *(f"studio.{name}" for name in ("png", "infotext", "foreign", "links", "figures", "uploads"))}
+PURE = "png infotext foreign links figures uploads checks grids figures_schedules figures_noising figures_samplers strip film looks movie"
+FIGURES = {"core", *(f"studio.{name}" for name in PURE.split())}
 MAY_IMPORT = {
     "core": {"core"},  # the public names
     "core.nets": set(),
@@ -43,7 +44,9 @@ MAY_IMPORT = {
     "studio.jobs": {"core"},
     "studio.engine": FIGURES | {"studio.options", "studio.jobs"},
     "studio.controls": FIGURES | {"studio.engine", "studio.jobs"},
-    "studio.tabs": FIGURES | {"studio.options", "studio.engine", "studio.jobs", "studio.controls"},
+    "studio.downloads": FIGURES | {"studio.controls"},
+    "studio.darkroom": FIGURES | {"studio.engine", "studio.jobs", "studio.controls"},
+    "studio.tabs": FIGURES | {"studio.options", "studio.engine", "studio.jobs", "studio.controls", "studio.downloads", "studio.darkroom"},
     "studio.app": {"core", "studio"},
     "launch": {"studio.options", "studio.command"},
     **dict.fromkeys(LEAVES, frozenset()),

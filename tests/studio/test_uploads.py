@@ -251,6 +251,13 @@ def uploaded(page: str, name: str, data: bytes) -> dict:
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
+def test_the_page_is_told_all_that_it_is_told_of_any_picture() -> None:
+    import gradio as gr
+
+    ours, theirs = SafeImage(label="a").get_config(), gr.Image(label="a").get_config()
+    assert ours.keys() == theirs.keys() and (ours["label"], ours["format"], ours["type"]) == ("a", "png", "pil")
+
+
 def test_a_visitor_gets_the_sentence_that_the_decoder_says(page: str) -> None:
     assert json.dumps("(64, 48)") in asked(page, uploaded(page, "a.png", saved(flag())))
     assert "PNG, JPEG or WebP, please" in asked(page, uploaded(page, "a.png", b"hello"))
