@@ -65,8 +65,9 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert "Traceback" not in text, text
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chrome(chromium: str) -> Iterator[object]:
+    """A browser for a file of tests; Playwright's event loop ends with it, so that other tests may have their own."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
