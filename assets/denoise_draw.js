@@ -201,13 +201,19 @@ function drawHand(lane, frame) {
     `x′ = α′ · x̂₀ + √(σ′² − s²) · ε̂ + s · z${corrected ? " + correction" : ""}     with α′ = ${short(frame.next.alpha)}, ` +
     `σ′ = ${short(frame.next.sigma)}, s = ${short(hand.std)}`;
   fillTerms(find(".hand .terms"), terms);
-  const fits = hand.error <= 1e-6;
-  find(".hand .check").textContent =
-    `The sum differs from the x that the sampler made by ${short(hand.error)} of its norm: ${fits ? "equal to within 1e−6." : "more than 1e−6!"}`;
-  find(".hand .check").dataset.error = hand.error;
-  find(".hand .check").dataset.fits = fits;
+  const grows = frame.alpha ? frame.next.alpha / frame.alpha : Infinity;
+  const check = find(".hand .check");
+  check.textContent = `The sum differs from the x that the sampler made by ${short(hand.error)} of its norm: ${verdict(hand.error, grows)}`;
+  check.dataset.error = hand.error;
+  check.dataset.fits = hand.error <= 1e-6 * Math.max(1, grows);
   const label = lane.film.branch !== null && frame.k >= lane.film.branch ? lane.film.after : lane.film.sampler;
   find(".hand .why").textContent = why(label, hand, corrected, lane.film.strength);
+}
+
+function verdict(error, grows) {
+  if (error <= 1e-6) return "equal to within 1e−6.";
+  if (error > 1e-6 * grows) return "more than 1e−6!";
+  return `the rounding of float32, which this sampler's own arithmetic magnifies here by up to α′/α = ${short(grows)}.`;
 }
 
 function why(label, hand, corrected, strength) {

@@ -12,16 +12,16 @@ the predictions and in the noise, so that running it on symbols (a unit vector f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from core.guidance import classifier_free
-from core.nets.attention import SpatialTransformer
+from core.nets.attention import SpatialTransformer, TransformerBlock
 from core.nets.tokenizer import Tokenizer
 from core.nets.unet import UNet
 from core.pipeline import TextToImage
@@ -89,14 +89,16 @@ def updates(pipe: TextToImage, recipe: Recipe, steps: Sequence[Step]) -> list[Up
     recipe = pipe.complete(recipe)
     path = pipe.path(recipe)
     cut = len(steps) if recipe.branch is None else recipe.branch.step
-    found = list(weights(path[:cut], recipe.sampler, steps[:cut], **recipe.knobs))
+    found = list(weights(path[:cut], recipe.sampler, steps[:cut], recipe.knobs))
     if steps[cut:]:
         after = recipe.branched
-        found += weights(path[cut:], after.sampler, steps[cut:], cut, **after.knobs)
+        found += weights(path[cut:], after.sampler, steps[cut:], after.knobs, cut)
     return found
 
 
-def weights(path: Path, sampler: str, steps: Sequence[Step], first: int = 0, **knobs: float) -> Iterator[Update]:
+def weights(
+    path: Path, sampler: str, steps: Sequence[Step], knobs: Mapping[str, float] | None = None, first: int = 0
+) -> Iterator[Update]:
     """Run a sampler on symbols: the same path and as many calls as these steps had, a unit vector for everything it is given.
 
     `first` numbers the first of the steps. Where x_next is a·x + the rest, a shows in the weight of what the run started from,
@@ -118,7 +120,7 @@ def weights(path: Path, sampler: str, steps: Sequence[Step], first: int = 0, **k
         return Prediction(unit(Source("x0", *where)), unit(Source("eps", *where)), at)
 
     noise = [unit(Source("noise", first + move)) for move in range(len(steps))]
-    run = sample(denoise, path, sampler, lambda draw: noise[draw - path.first - 1], unit(sources[0]), **knobs)
+    run = sample(denoise, path, sampler, lambda draw: noise[draw - path.first - 1], unit(sources[0]), **(knobs or {}))
     for move, symbolic in zip(range(first, first + len(steps)), run, strict=False):
         a = float(symbolic.x_next[0] / symbolic.x[0]) if symbolic.x[0] else 0.0
         rest = symbolic.x_next - a * symbolic.x
@@ -193,28 +195,28 @@ def words(tokenizer: Tokenizer, text: str) -> list[Word]:
 def attention(pipe: TextToImage, recipe: Recipe, step: Step) -> list[Layer]:
     """Equation (3) before the sum: the network asked once more what it was asked at this step, with its words, and watched."""
     with watched(pipe.unet) as seen:
-        conditional(pipe, asked_then(pipe, recipe, step).prompt, step)
+        conditional(pipe, asked_then(pipe, recipe, step).prompt, step.x, step.evaluations[0].at)
     return [Layer(name, one) for name, one in seen.items()]
 
 
 @torch.no_grad()
-def conditional(pipe: TextToImage, prompt: str, step: Step, without: Sequence[int] = ()) -> Prediction:
-    """What the network says of this step's x with these words, some positions of the context left out."""
-    states = pipe.text_states([prompt] * len(step.x))
+def conditional(pipe: TextToImage, prompt: str, x: Tensor, at: Level, without: Sequence[int] = ()) -> Prediction:
+    """What the network says of x at a level with these words, some positions of the context left out."""
+    states = pipe.text_states([prompt] * len(x))
     kept = [position for position in range(states.shape[1]) if position not in without]
     model = NetworkModel(pipe.unet, pipe.schedule, pipe.parts.prediction)
-    return model(step.x.to(pipe.device), step.evaluations[0].at, (Cond(states[:, kept]),))[0]
+    return model(x.to(pipe.device), at, (Cond(states[:, kept]),))[0]
 
 
 @torch.no_grad()
 def left_out(pipe: TextToImage, recipe: Recipe, step: Step, word: Word | None = None) -> Tensor:
     """The predicted x0 of a step had this word not been in the context (None: with all of them), guided as the run was."""
     then = asked_then(pipe, recipe, step)
-    cond = conditional(pipe, then.prompt, step, word.positions if word else ())
+    cond = conditional(pipe, then.prompt, step.x, step.evaluations[0].at, word.positions if word else ())
     parts = step.evaluations[0].parts
     if "uncond" not in parts or "cond" not in parts:
-        return cond.x0.cpu()
-    answers = replace(cond, x0=cond.x0.cpu(), eps=cond.eps.cpu()), parts["uncond"]
+        return cond.x0.to(step.x.device)
+    answers = cond.map(lambda value: value.to(step.x.device)), parts["uncond"]
     guided = classifier_free(lambda x, at, conds: answers, "cond", "uncond", then.gamma)
     return guided(step.x, cond.at).x0
 
@@ -235,7 +237,7 @@ def watched(unet: UNet) -> Iterator[dict[str, Tensor]]:
 
     def watch(name: str, layer: SpatialTransformer) -> None:
         shape: list[int] = []
-        attend = layer.transformer_blocks[0].attn2
+        attend = cast(TransformerBlock, layer.transformer_blocks[0]).attn2
         hooks.append(layer.register_forward_pre_hook(lambda _, args: shape.extend(args[0].shape[-2:])))
         hooks.append(attend.register_forward_pre_hook(
             lambda module, args: seen.update({name: look(module.weights(*args), shape)})

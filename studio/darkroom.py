@@ -19,7 +19,7 @@ import gradio as gr
 
 from core.errors import UserError
 from core.recipe import Recipe
-from studio import controls, film, looks, movie, strip
+from studio import controls, film, looks, movie, probe, strip
 from studio.engine import Engine, cost
 from studio.figures import data_uri, duration, file_name, summary
 from studio.jobs import Done, Failed, Job, Preview, Queued, Run, Stopped
@@ -65,6 +65,7 @@ class Desk:
     other: Mapping[str, Any]  # the widgets of the other future, by field
     film: gr.HTML
     words: gr.HTML
+    probe: gr.HTML
     go: gr.Button
     halt: gr.Button
     shot: gr.State  # the recipes of the films on the page as JSON: "a", and "b" for a branch of it
@@ -164,6 +165,20 @@ class Desk:
         async for told, done in self.asked(recipe, functools.partial(looks.leave_out, self.engine.pipe, k=k), request):
             props = {"looks": done["looks"] | {"of": of}, "without": {"of": of, "list": done["without"]}} if done else {}
             yield {self.words: gr.update(value=told, **props)}
+
+    @guarded
+    async def known_noise(self, request: gr.Request, at: Any, shot: dict[str, str]) -> Changes:
+        """A noise that we know, and the network's answer, at every time."""
+        recipe = recipe_of(shot, place(at)[1])
+        async for told, done in self.asked(recipe, functools.partial(probe.known_noise, self.engine.pipe), request):
+            yield {self.probe: gr.update(value=told, **({"probe": done} if done else {}))}
+
+    @guarded
+    async def same_again(self, request: gr.Request, at: Any, shot: dict[str, str]) -> Changes:
+        """The same run once more, compared."""
+        recipe = recipe_of(shot, place(at)[1])
+        async for told, done in self.asked(recipe, functools.partial(probe.same_again, self.engine.pipe), request):
+            yield {self.probe: gr.update(value=told | ({"line": done} if done else {}))}
 
     @guarded
     async def export(self, request: gr.Request, at: Any, shot: dict[str, str], form: str) -> Changes:

@@ -29,6 +29,7 @@ from studio.links import from_query
 ASSETS = Path(__file__).parents[2] / "assets"
 IDLE = {"state": "idle", "line": "Press Generate: the whole run comes as a film, and every step of it can be looked into."}
 UNSEEN = {"state": "idle", "line": "Choose a step in the film, then ask where its words look."}
+UNASKED = {"state": "idle", "line": "Does it find a noise that we know? And does the same run come out twice?"}
 SHOWN = "(at, ...rest) => [(f => f?.dataset.k ? f.dataset.k + f.dataset.lane : '')(document.querySelector('#film .film')), ...rest]"
 ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64}
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -54,6 +55,11 @@ def tab(engine: Engine, demo: gr.Blocks) -> None:
                 words_view = html("denoise_looks", UNSEEN, "looks", ("denoise_looks",), looks=None, without=None)
             with gr.Accordion("Another future from this step", open=False, elem_id="film-future"):
                 other, on = other_widgets()
+            with gr.Accordion("Ask the network yourself", open=False, elem_id="film-ask-it"):
+                with gr.Row():
+                    noise = gr.Button("Hide a known noise at every t", elem_id="film-known")
+                    again = gr.Button("Run it again and compare", elem_id="film-again")
+                probe_view = html("denoise_probe", UNASKED, "probe", ("denoise_probe",), probe=None)
             with gr.Accordion("Take it along", open=False, elem_id="film-export"):
                 with gr.Row():
                     form = gr.Dropdown(list(FORMS), value="GIF", label="As", elem_id="film-form")
@@ -71,7 +77,7 @@ def tab(engine: Engine, demo: gr.Blocks) -> None:
                 spacing = controls.spacing_choice(own, within="film-")
     fields = {"prompt": prompt, "negative": negative, "spacing": spacing, "steps": steps, "gamma": gamma, "seed": seed}
     rest, shot, at = gr.State({}), gr.State({}), gr.Textbox("", visible=False)
-    desk = Desk(engine, tuple(fields), sampler, other, strip_view, words_view, go, halt, shot, file, link)
+    desk = Desk(engine, tuple(fields), sampler, other, strip_view, words_view, probe_view, go, halt, shot, file, link)
     outputs = [strip_view, go, halt, shot, link, *other.values()]
     asked = [rest, *fields.values(), *sampler.inputs]
     gr.on([go.click, prompt.submit], desk.generate, asked, outputs, trigger_mode="once", **ENGINE, **PRIVATE)
@@ -80,6 +86,8 @@ def tab(engine: Engine, demo: gr.Blocks) -> None:
     look.click(desk.look, [at, shot], [words_view, go, halt], **HERE)
     leave.click(desk.leave_out, [at, shot], [words_view, go, halt], **HERE)
     on.click(desk.branch, [at, shot, *other.values()], outputs, **HERE)
+    noise.click(desk.known_noise, [at, shot], [probe_view, go, halt], **HERE)
+    again.click(desk.same_again, [at, shot], [probe_view, go, halt], **HERE)
     make.click(desk.export, [at, shot, form], [file, strip_view, go, halt], **HERE)
     demo.load(opened(tuple(fields), sampler), None, [*asked, both], **PRIVATE)
     gr.api(endpoint(engine), api_name="denoise", **ENGINE)
@@ -179,23 +187,10 @@ def endpoint(engine: Engine) -> Callable[..., Any]:
         given = {"negative": negative, "sampler": sampler, "knobs": knobs or {}, "spacing": spacing, "steps": steps}
         given |= {"gamma": gamma, "seed": seed, "width": width, "height": height, "rng": rng, "branch": branch}
         try:
-            if form not in FORMS.values():
-                raise UserError(f"form is {str(form)[:40]!r}; it must be one of {', '.join(FORMS.values())}.")
-            movie.possible(form)
             recipe = engine.pipe.complete(controls.recipe_of(prompt=prompt, **given))
-            with engine.compute(lambda: filmed(engine, recipe), controls.visitor(request), 2 * cost(recipe)) as job:
-                async for event in job:
-                    if isinstance(event, (Failed, Stopped)):
-                        raise UserError(event.sentence if isinstance(event, Failed) else "Stopped on request.")
-                    if not isinstance(event, Done):
-                        yield None, {"state": told(event, {})["state"], "line": told(event, {})["line"]}
             with tempfile.TemporaryDirectory() as folder:
-                run, done, frames = event.value
-                path = await asyncio.to_thread(written, form, done, recipe, Path(folder))
-                yield FileData(path=str(path)).model_dump(), {
-                    "state": "done", "recipe": recipe.model_dump(mode="json"), "nfe": run.nfe, "seconds": round(run.seconds, 3),
-                    "frames": frames, "notes": list(run.notes),
-                }  # fmt: skip
+                async for answer in answers(engine, recipe, form, controls.visitor(request), Path(folder)):
+                    yield answer
         except Exception as error:
             raise controls.fault(error) from None
 
@@ -203,6 +198,25 @@ def endpoint(engine: Engine) -> Callable[..., Any]:
     outputs = inspect.signature(denoise).replace(return_annotation=tuple[dict, dict])
     denoise.__signature__ = outputs  # type: ignore[attr-defined]
     return denoise
+
+
+async def answers(engine: Engine, recipe: Recipe, form: str, visitor: str, folder: Path) -> AsyncIterator[Any]:
+    """What the endpoint says while it works, and at last the film and its numbers."""
+    if form not in FORMS.values():
+        raise UserError(f"form is {str(form)[:40]!r}; it must be one of {', '.join(FORMS.values())}.")
+    movie.possible(form)
+    with engine.compute(lambda: filmed(engine, recipe), visitor, 2 * cost(recipe)) as job:
+        async for event in job:
+            if isinstance(event, (Failed, Stopped)):
+                raise UserError(event.sentence if isinstance(event, Failed) else "Stopped on request.")
+            if not isinstance(event, Done):
+                yield None, {name: value for name, value in told(event, {}).items() if name in ("state", "line")}
+    run, done, frames = event.value
+    path = await asyncio.to_thread(written, form, done, recipe, folder)
+    yield FileData(path=str(path)).model_dump(), {
+        "state": "done", "recipe": recipe.model_dump(mode="json"), "nfe": run.nfe, "seconds": round(run.seconds, 3),
+        "frames": frames, "notes": list(run.notes),
+    }  # fmt: skip
 
 
 def filmed(engine: Engine, recipe: Recipe) -> Generator[Any, None, tuple[Run, film.Cut, list[dict[str, Any]]]]:
