@@ -13,6 +13,7 @@
     extras        what may lie beside the networks: CLIP's image tower, the judge, the training latents
     recipe        Recipe: one run described completely
     pipeline      TextToImage: a Recipe in, pictures out
+    tradeoff      error against network calls: races on exact mixtures and on a pipeline, fitted orders
     metrics       Frechet distance, inception score, kernel distance and their kin: functions of feature arrays
     plane         the plane that guidance moves in: eps_0, eps_c and the line through them
     adherence     fidelity against diversity over seeds, with intervals

@@ -15,7 +15,7 @@ CORE = [path for path in SOURCES if path.is_relative_to(ROOT / "core")]
 
 # Every module may import what stands here for the longest prefix of its name, what lies inside that prefix, and LEAVES.
 LEAVES = {"core.errors", "core.files"}  # these import nothing of ours but each other
-PURE = "png infotext foreign links figures uploads checks grids figures_schedules figures_noising figures_samplers strip film looks movie"
+PURE = "png infotext foreign links figures uploads checks grids figures_schedules figures_noising figures_samplers strip film looks probe movie"
 FIGURES = {"core", *(f"studio.{name}" for name in PURE.split())}
 MAY_IMPORT = {
     "core": {"core"},  # the public names
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "core.plane": set(),
     "core.judge": {"core.nets", "core.schedules"},
     "core.extras": {"core.nets", "core.schedules", "core.checkpoints", "core.judge"},
+    "core.tradeoff": {f"core.{name}" for name in "schedules prediction noise sampling samplers toy recipe".split()},
     "core.checkpoints": {"core.nets", "core.schedules"},  # what a scheduler config says becomes a Schedule
     "core.training": {"core.nets", "core.schedules", "core.prediction", "core.metrics"},
     "core.pipeline": {"core"},
