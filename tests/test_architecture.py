@@ -15,8 +15,9 @@ CORE = [path for path in SOURCES if path.is_relative_to(ROOT / "core")]
 
 # Every module may import what stands here for the longest prefix of its name, what lies inside that prefix, and LEAVES.
 LEAVES = {"core.errors", "core.files"}  # these import nothing of ours but each other
-PURE = "png infotext foreign links figures uploads checks grids figures_schedules figures_noising figures_samplers strip film looks probe movie"
-FIGURES = {"core", *(f"studio.{name}" for name in PURE.split())}
+PURE = "png infotext foreign links figures uploads checks grids figures_schedules figures_noising figures_samplers"
+FILM = "strip film looks probe movie"  # what a run is shown as
+FIGURES = {"core", *(f"studio.{name}" for name in f"{PURE} {FILM}".split())}
 MAY_IMPORT = {
     "core": {"core"},  # the public names
     "core.nets": set(),
