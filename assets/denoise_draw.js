@@ -262,7 +262,9 @@ function drawPair(frame) {
   }
   const other = lanes.b.film;
   const far = other.apart[Math.min(now.at, other.apart.length - 1)];
-  find(".apart").textContent = frame.k <= other.branch
+  find(".apart").textContent = frame.k < other.branch
     ? `Up to step ${other.branch} both are the same run.`
-    : `Since step ${other.branch} they have moved apart: ‖x − x′‖ is ${short(far)} of ‖x‖.`;
+    : frame.k === other.branch
+      ? `Step ${other.branch}: both see the same x, and from here on they go their own ways.`
+      : `Since step ${other.branch} they have moved apart: ‖x − x′‖ is ${short(far)} of ‖x‖.`;
 }
