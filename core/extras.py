@@ -57,6 +57,7 @@ class Origin:
     version: str
     name: str
     licence: str
+    subgroup: str  # the class of what it shows
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from core.nets.classifier import NoisyClassifier
 from core.schedules import Level, Schedule
 
 SHOWN = 8  # names in a sentence
+BLIND = 50.0  # nsr beyond which nothing is judged: there 1,024 numbers hold ½·1,024·log(1 + 1/nsr²) = 0.2 nats of the picture
 
 
 class Label(NamedTuple):

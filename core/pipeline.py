@@ -22,6 +22,7 @@ from core.checkpoints.load import Components, load_checkpoint
 from core.errors import UserError
 from core.extras import Extras, folder_of
 from core.guidance import classifier_free, classifier_guided, inpaint, interval, rescaled
+from core.judge import BLIND
 from core.nets.clip import TextEncoder
 from core.nets.tokenizer import Tokenizer
 from core.nets.unet import UNet
@@ -176,7 +177,8 @@ class TextToImage:
     def denoiser(self, recipes: Sequence[Recipe]) -> Denoiser:
         """The U-Net under the prompts and the guidance of these recipes.
 
-        Under a classifier the U-Net hears no prompt (but the negative one): each prompt names the class to guide to.
+        Under a classifier the U-Net hears no prompt (but the negative one): each prompt names the class to guide to. Where
+        almost nothing but noise is seen the classifier is not followed: x0 moves by sigma²/alpha times whatever its error is.
         """
         guidance = recipes[0].guidance
         model = NetworkModel(self.unet, self.schedule, self.parts.prediction)
@@ -191,7 +193,8 @@ class TextToImage:
             judge = self.extras.judge
             labels = [judge.find(prompt) for prompt in prompts]
             plain = unconditional(model, uncond)
-            denoise = classifier_guided(plain, lambda x, at: judge.log_prob(x, at, labels), gamma)
+            guided = classifier_guided(plain, lambda x, at: judge.log_prob(x, at, labels), gamma)
+            denoise = interval(guided, plain, 0, BLIND)
         else:
             cond = Cond(self.text_states(prompts))
             plain = classifier_free(model, cond, uncond, 0)
@@ -254,8 +257,8 @@ class TextToImage:
         generator = torch.Generator().manual_seed(0)
         side = 8 * self.vae.factor
         made = []
-        for count, cells, mode in ((8, 3, "bicubic"), (8, 2, "nearest"), (24, 1, "nearest")):
-            coarse = (torch.rand(count, 3, cells, cells, generator=generator) * 2.6 - 1.3).clamp(-1, 1)
+        for count, across, mode in ((8, 3, "bicubic"), (8, 2, "nearest"), (24, 1, "nearest")):
+            coarse = (torch.rand(count, 3, across, across, generator=generator) * 2.6 - 1.3).clamp(-1, 1)
             made.append(F.interpolate(coarse, size=(side, side), mode=mode).clamp(-1, 1))
         x = torch.cat(made).to(self.device, self.dtype)
         with torch.no_grad():

@@ -17,6 +17,8 @@ CORE = [path for path in SOURCES if path.is_relative_to(ROOT / "core")]
 LEAVES = {"core.errors", "core.files"}  # these import nothing of ours but each other
 PURE = "png infotext foreign links figures uploads checks grids figures_schedules figures_noising figures_samplers"
 FILM = "strip film looks probe movie"  # what a run is shown as
+GUIDED = ["status", "figures_guidance", "sweep", "guided", "sweep_endpoint"]  # work for the engine, and what it shows
+WORK = {f"studio.{name}" for name in GUIDED}
 FIGURES = {"core", *(f"studio.{name}" for name in f"{PURE} {FILM}".split())}
 MAY_IMPORT = {
     "core": {"core"},  # the public names
@@ -47,8 +49,10 @@ MAY_IMPORT = {
     "studio.engine": FIGURES | {"studio.options", "studio.jobs"},
     "studio.controls": FIGURES | {"studio.engine", "studio.jobs"},
     "studio.downloads": FIGURES | {"studio.controls"},
+    **dict.fromkeys(WORK, FIGURES | WORK | {"studio.engine", "studio.jobs", "studio.controls"}),
     "studio.darkroom": FIGURES | {"studio.engine", "studio.jobs", "studio.controls"},
-    "studio.tabs": FIGURES | {"studio.options", "studio.engine", "studio.jobs", "studio.controls", "studio.downloads", "studio.darkroom"},
+    "studio.tabs": FIGURES | WORK | {"studio.options", "studio.engine", "studio.jobs", "studio.controls"}
+    | {"studio.downloads", "studio.darkroom"},
     "studio.app": {"core", "studio"},
     "launch": {"studio.options", "studio.command"},
     **dict.fromkeys(LEAVES, frozenset()),

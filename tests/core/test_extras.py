@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from core import Recipe, load_pipeline
 from core.errors import UserError
+from core.judge import BLIND
 from core.nets.clip import Clip
 from core.nets.configs import TextConfig, VisionConfig
 from core.pipeline import TextToImage
@@ -63,16 +64,22 @@ def test_the_judges_probabilities_sum_to_one_over_each_head(pipe: TextToImage) -
 
 
 def test_classifier_guidance_follows_the_formula_and_its_gradient_that_of_finite_differences(pipe: TextToImage) -> None:
-    (first, *_) = pipe.run(SMALL)
-    judge, call = pipe.extras.judge, first.evaluations[0]
+    (_, step, *_) = pipe.run(SMALL)
+    judge, call = pipe.extras.judge, step.evaluations[0]
     labels = [judge.find("animal-bug")] * 2
-    gradient = judge.gradient(first.x, first.cur, labels)
+    gradient = judge.gradient(step.x, step.cur, labels)
     plain = call.parts["uncond"].eps
-    torch.testing.assert_close(call.eps, plain - first.cur.sigma * SMALL.gamma * gradient, rtol=1e-4, atol=1e-5)
-    way = torch.randn_like(first.x)
-    up, down = (judge.log_prob(first.x + h * way, first.cur, labels) for h in (1e-2, -1e-2))
+    torch.testing.assert_close(call.eps, plain - step.cur.sigma * SMALL.gamma * gradient, rtol=1e-4, atol=1e-5)
+    way = torch.randn_like(step.x)
+    up, down = (judge.log_prob(step.x + h * way, step.cur, labels) for h in (1e-2, -1e-2))
     torch.testing.assert_close((up - down) / 2e-2, (gradient * way).sum((1, 2, 3)), rtol=2e-2, atol=1e-4)
-    assert first.nfe == 1
+    assert step.nfe == 2 and float(gradient.abs().max()) > 1e-4
+
+
+def test_where_almost_all_is_noise_the_classifier_is_not_followed(pipe: TextToImage) -> None:
+    (first, *_) = pipe.run(SMALL)
+    assert first.cur.nsr > BLIND and not first.evaluations[0].parts
+    torch.testing.assert_close(first.evaluations[0].eps, next(pipe.run(SMALL.replace(gamma=0))).eps)
 
 
 def test_under_a_classifier_gamma_0_is_the_unconditional_model_whatever_the_class(pipe: TextToImage) -> None:

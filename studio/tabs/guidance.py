@@ -1,0 +1,365 @@
+"""The tab of guidance: what a scale buys and costs, the plane it moves in, when it acts, and guidance by a classifier.
+
+One column says what is made, four pages show it. The endpoint `/guidance_sweep` gives programs the sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from core.errors import UserError
+from core.recipe import MAX_TEXT, Recipe
+from studio import controls, guided
+from studio import figures_guidance as figures
+from studio.checks import real, whole
+from studio.engine import Engine, cost
+from studio.figures import duration
+from studio.status import followed, status
+from studio.sweep import AUTO, MOST_SEEDS, Progress, Sweep, numbers, swept
+from studio.sweep_endpoint import endpoint
+
+ASSETS = Path(__file__).parents[2] / "assets"
+SCRIPTS = {
+    name: "\n".join((ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in ("draw", f"guidance-{name}"))
+    for name in ("sweep", "triangle", "effects", "classifier")
+}
+TEXTS = (ASSETS / "guidance.md").read_text(encoding="utf-8").split("\n---\n")
+ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64}
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+ID = "g-"  # before the ids of this tab's widgets
+JUDGED_JS = (
+    "(a, b) => `classifier-free γ ${a} = CFG scale ${Math.round((1 + Number(a)) * 1e6) / 1e6}"
+    " · classifier γ ${b}, as CFG scale ${b}`"
+)
+SCALES = "−1, 0, 1, 2, 4, 8"
+PROMPT = "red apple, flat"
+E0, EC = "ε<sub>0</sub>", "ε<sub>c</sub>"
+
+
+def tab(engine: Engine, demo: gr.Blocks) -> None:
+    """Lay out the column and the pages."""
+    with gr.Row(elem_id="guidance"):
+        with gr.Column(elem_id="g-ask"):
+            column = ask(engine)
+        with gr.Column(elem_id="g-show"), gr.Tabs(elem_id="g-pages") as pages:
+            with gr.Tab("Trade-off", id="sweep"):
+                sweep_page = page_of_sweep(engine, column)
+            with gr.Tab("Triangle", id="triangle"):
+                triangle_page = page_of_triangle(engine, column)
+            with gr.Tab("Interval and rescale", id="effects"):
+                page_of_effects(engine, column)
+            with gr.Tab("Classifier", id="classifier"):
+                page_of_classifier(engine, column)
+    chosen = Opening(engine, triangle_page, pages)
+    sweep_page.stage.select(chosen.open, sweep_page.last, [pages, *triangle_page.outputs], **ENGINE, **PRIVATE)
+    gr.api(endpoint(engine), api_name="guidance_sweep", **ENGINE)
+
+
+# ------------------------------------------------------------------------------------------------------- what is made
+
+
+@dataclass(frozen=True)
+class Column:
+    """The widgets that say what is made, and the recipe that they describe."""
+
+    fields: tuple[str, ...]
+    widgets: tuple[Any, ...]
+    sampler: controls.SamplerWidgets
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [*self.widgets, *self.sampler.inputs]
+
+    def recipe(self, values: tuple[Any, ...], **more: Any) -> Recipe:
+        """The first line of the prompts, with what else the column says."""
+        plain, (chosen, *knobs) = values[: len(self.fields)], values[len(self.fields) :]
+        made = dict(zip(self.fields, plain, strict=True)) | {"sampler": chosen}
+        made["prompt"] = prompts_of(made["prompt"])[0]
+        return controls.recipe_of(**made, knobs=self.sampler.values(chosen, knobs), **more)
+
+
+def prompts_of(text: Any) -> tuple[str, ...]:
+    """The lines of a text; the empty ones are left out, unless there is no other."""
+    return tuple(line.strip() for line in str(text or "").splitlines() if line.strip()) or ("",)
+
+
+def ask(engine: Engine) -> Column:
+    """What every page of this tab makes its pictures from."""
+    prompt = gr.Textbox(PROMPT, label="Prompts", info="one a line; the other pages take the first", lines=2, max_lines=4,
+                        max_length=3 * MAX_TEXT, elem_id=f"{ID}prompt")  # fmt: skip
+    with gr.Row(elem_id="g-seeds"):
+        seed = controls.seed_box(ID)
+        seed.label, seed.value = "First seed", "1"
+        batch = gr.Slider(1, MOST_SEEDS, 4, step=1, label="Seeds", info="pictures a scale", elem_id=f"{ID}batch")
+    steps = controls.number_slider("steps", "Steps", most=50, within=ID)
+    sampler = controls.sampler_widgets(ID)
+    with gr.Accordion("More", open=False):
+        negative = controls.negative_box(ID)
+        spacing = controls.spacing_choice(engine.pipe.complete(Recipe(prompt="")).spacing or "leading", ID)
+    steps.value = 12  # seconds on a laptop, and like the first seed the same for everybody: the second visitor waits for nothing
+    named = {"prompt": prompt, "seed": seed, "batch": batch, "steps": steps, "negative": negative, "spacing": spacing}
+    return Column(tuple(named), tuple(named.values()), sampler)
+
+
+# ------------------------------------------------------------------------------------------------------- pages
+
+
+@dataclass(frozen=True)
+class Page:
+    """A view with its buttons, and how a piece of work is followed on it."""
+
+    engine: Engine
+    stage: gr.HTML
+    go: gr.Button
+    halt: gr.Button
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.stage, self.go, self.halt]
+
+    async def follow(
+        self, request: gr.Request, work: Callable[[], Generator[Any, None, Any]], price: float, view: dict[str, Any],
+        show: Callable[[Any], dict[str, Any]] = lambda value: value,
+    ) -> AsyncIterator[dict[Any, Any]]:  # fmt: skip
+        """Queue the work and hand out every state of the view; whatever happens, the buttons come back."""
+        yield {self.stage: view, self.go: gr.update(interactive=False), self.halt: gr.update(interactive=True)}
+        try:
+            with self.engine.compute(work, controls.visitor(request), price) as job:
+                async for _, now in followed(job, view, show):
+                    view = now
+                    yield {self.stage: view}
+        except Exception as error:
+            view = view | {"status": status("failed", controls.fault(error).message)}
+        yield {self.stage: view, self.go: gr.update(interactive=True), self.halt: gr.update(interactive=False)}
+
+    def stop(self, request: gr.Request) -> None:
+        self.engine.stop(controls.visitor(request))
+
+
+def page(engine: Engine, name: str, text: str, go: gr.Button, halt: gr.Button, view: dict[str, Any]) -> Page:
+    """What all pages share: the view that its script fills, the sentences for students, and Stop."""
+    idle = {"status": status("idle", f"Press {go.value}.")}
+    frame = f'<div class="g-view {name}"></div><div class="g-line" role="status"></div>'
+    stage = gr.HTML(idle | view, html_template=frame, js_on_load=SCRIPTS[name], apply_default_css=False, elem_id=f"g-{name}")
+    gr.Markdown(text, elem_classes="g-lesson")
+    made = Page(engine, stage, go, halt)
+    halt.click(made.stop, queue=False, **PRIVATE)
+    return made
+
+
+def formula(text: str) -> None:
+    """What the page is about."""
+    gr.Markdown(text, elem_classes="g-formula")
+
+
+def gamma_slider(name: str, value: float = 4, label: str = "Guidance γ", least: float = -1) -> gr.Slider:
+    return gr.Slider(least, 14, value, step=0.5, label=label, elem_id=f"g-{name}-gamma", min_width=150)
+
+
+def told(sliders: list[gr.Slider], text: str, js: str) -> None:
+    """The line that says both scales while a slider is dragged."""
+    line = gr.Markdown(text, elem_classes="g-both")
+    gr.on([slider.change for slider in sliders], None, sliders, line, js=js, show_progress="hidden", api_visibility="private")
+
+
+def press(label: str, name: str) -> tuple[gr.Button, gr.Button]:
+    """The button that begins, and the one that ends."""
+    go = gr.Button(label, variant="primary", elem_id=f"g-{name}-go", elem_classes="g-go", min_width=60)
+    return go, gr.Button("Stop", interactive=False, elem_id=f"g-{name}-stop", elem_classes="g-halt", min_width=60)
+
+
+@dataclass(frozen=True)
+class SweepPage:
+    """The sweep's view, and the sweep that it shows."""
+
+    stage: gr.HTML
+    last: gr.State
+
+
+def page_of_sweep(engine: Engine, column: Column) -> SweepPage:
+    """Scales × seeds × prompts as a grid, and what each scale came to as a point."""
+    judged = not engine.pipe.extras.missing("classifier")
+    formula(f"ε = {E0} + w ({EC} − {E0}), &nbsp; w = 1 + γ = CFG scale")
+    with gr.Row(elem_classes="g-controls"):
+        scales = gr.Textbox(SCALES, label="Scales γ", info="CFG scale is γ + 1", max_lines=1, max_length=200, elem_id="g-scales")
+        label = class_choice(engine, "Judge's class", "p(class | picture)", visible=judged, elem_id="g-class")
+        go, halt = press("Sweep", "sweep")
+    lacks = [engine.pipe.extras.missing(what) for what in ("clip", "classifier")]
+    made = page(engine, "sweep", TEXTS[0], go, halt, {"notes": notes(lacks)})
+    last = gr.State(None)
+
+    async def sweep(request: gr.Request, scales: Any, label: Any, *values: Any) -> AsyncIterator[Any]:
+        asked = checked(lambda: asked_for(engine, column.recipe(values), prompts_of(values[0]), numbers(scales), label))
+        view = figures.sweep_rows(asked.gammas, asked.prompts, asked.base) | {"cells": {}, "points": [], "notes": notes(lacks)}
+        first, drawn = {last: asked}, {}
+
+        def show(now: Progress) -> dict[str, Any]:
+            return sweep_view(now, drawn)
+
+        async for update in made.follow(request, lambda: swept(engine, asked), asked.cost, view, show):
+            yield update | first
+            first = {}
+
+    gr.on([go.click, scales.submit], sweep, [scales, label, *column.inputs], [*made.outputs, last], trigger_mode="once",
+          **ENGINE, **PRIVATE)  # fmt: skip
+    return SweepPage(made.stage, last)
+
+
+def notes(sentences: list[str]) -> list[str]:
+    return [sentence for sentence in sentences if sentence]
+
+
+def class_choice(engine: Engine, label: str, info: str | None, **more: Any) -> gr.Dropdown:
+    """The classes of the classifier, and first the one of what the prompt names."""
+    names = [] if engine.pipe.extras.missing("classifier") else [one.name for one in engine.pipe.extras.judge.labels]
+    choices = [("by the prompt", AUTO), *((name, name) for name in names)]
+    return gr.Dropdown(choices, value=AUTO, label=label, info=info, **more)
+
+
+def asked_for(engine: Engine, base: Recipe, prompts: tuple[str, ...], gammas: tuple[float, ...], label: Any) -> Sweep:
+    """The sweep that is asked for, all of it checked."""
+    if label != AUTO:
+        engine.pipe.extras.judge.find(str(label))
+    made = Sweep(engine.pipe.complete(base), prompts, gammas, str(label))
+    for g in range(len(gammas)):
+        for p in range(len(prompts)):
+            made.recipe(g, p)  # raises for what no recipe may have
+    return made
+
+
+def sweep_view(now: Progress, drawn: dict[tuple[int, int], list[str]]) -> dict[str, Any]:
+    """The state of a sweep for the page: finished tiles (drawn once), the row that forms, the points so far."""
+    for at, images in now.cells.items():
+        if at not in drawn:
+            drawn[at] = [figures.tile(image) for image in images]
+    cells = {f"{g},{p}": sources for (g, p), sources in drawn.items()}
+    if now.forming:
+        cells[f"{now.forming[0]},{now.forming[1]}"] = [figures.tile(image) for image in now.rough]
+    line = f"{len(now.points)} scales measured · {now.nfe} network evaluations (NFE) · {duration(now.seconds)}"
+    line += f" · {now.known} runs remembered from before" if now.known else ""
+    return {"line": line, "cells": cells, "points": figures.sweep_points(now.points), "forming": now.forming and list(now.forming),
+            "classes": list(now.classes), "status": status("running", line, now.step / now.steps)}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------- one run
+
+
+def page_of_triangle(engine: Engine, column: Column) -> Page:
+    """One run's predictions in their plane."""
+    formula(f"0, {E0}, {EC} and ε = {E0} + w ({EC} − {E0}) in their own plane")
+    with gr.Row(elem_classes="g-controls"):
+        gamma = gamma_slider("triangle")
+        go, halt = press("Show", "triangle")
+    told([gamma], figures.both(gamma.value)["long"], controls.SCALE_JS)
+    made = page(engine, "triangle", TEXTS[1], go, halt, {})
+
+    async def show(request: gr.Request, gamma: Any, *values: Any) -> AsyncIterator[Any]:
+        recipe = checked(lambda: engine.pipe.complete(column.recipe(values, gamma=gamma).replace(batch=1)))
+        async for update in made.follow(request, lambda: guided.triangle(engine, recipe), cost(recipe), {}):
+            yield update
+
+    go.click(show, [gamma, *column.inputs], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
+    return made
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A picture of the sweep that is clicked opens its run's triangle, which is known already."""
+
+    engine: Engine
+    page: Page
+    pages: gr.Tabs
+
+    async def open(self, request: gr.Request, event: gr.EventData, asked: Sweep | None) -> AsyncIterator[Any]:
+        data = event._data if isinstance(event._data, dict) else {}
+
+        def chosen() -> tuple[Recipe, int]:
+            if asked is None:
+                raise UserError("There is no sweep yet; press Sweep first.")
+            g, p = (whole(name, data.get(name), 0, len(of) - 1) for name, of in (("g", asked.gammas), ("p", asked.prompts)))
+            return asked.recipe(g, p), whole("seed", data.get("i"), 0, asked.base.batch - 1)
+
+        recipe, row = checked(chosen)
+        first = {self.pages: gr.Tabs(selected="triangle")}
+        async for update in self.page.follow(request, lambda: guided.triangle(self.engine, recipe, row), cost(recipe), {}):
+            yield update | first
+            first = {}
+
+
+def page_of_effects(engine: Engine, column: Column) -> None:
+    """Where along the run guidance acts, and how much of its overshoot is taken back."""
+    formula("w acts where low ≤ σ/α ≤ high; &nbsp; x<sub>0</sub> · (r · std<sub>c</sub>/std + 1 − r)")
+    with gr.Row(elem_classes="g-controls"):
+        gamma = gamma_slider("effects", 8)  # where the overshoot is seen
+        low = gr.Number(0.3, label="Guide from σ/α", minimum=0, elem_id="g-low", min_width=80)
+        high = gr.Number(5, label="to σ/α", minimum=0, elem_id="g-high", min_width=80)
+        rescale = gr.Slider(0, 1, 0.7, step=0.05, label="Rescale r", elem_id="g-rescale", min_width=150)
+        go, halt = press("Compare", "effects")
+    told([gamma], figures.both(gamma.value)["long"], controls.SCALE_JS)
+
+    def ruler(low: Any, high: Any, *values: Any) -> dict[str, Any]:
+        recipe = column.recipe(values, guidance={"interval": (low, high)})
+        return {"ruler": figures.ruler(engine.pipe.path(recipe), *recipe.guidance.interval)}  # type: ignore[misc]
+
+    start = {"ruler": figures.ruler(engine.pipe.path(Recipe(prompt="", steps=12)), 0.3, 5)}
+    made = page(engine, "effects", TEXTS[2], go, halt, start)
+
+    def redraw(low: Any, high: Any, *values: Any) -> Any:
+        try:
+            return start | ruler(low, high, *values)
+        except UserError:  # while somebody types
+            return gr.skip()
+
+    async def compare(request: gr.Request, gamma: Any, low: Any, high: Any, rescale: Any, *values: Any) -> AsyncIterator[Any]:
+        def asked() -> tuple[Recipe, dict[str, Recipe]]:
+            recipe = engine.pipe.complete(column.recipe(values, gamma=gamma).replace(batch=1))
+            return recipe, guided.variants(recipe, low, high, real("rescale", rescale, 0, 1))
+
+        recipe, recipes = checked(asked)
+        view = ruler(low, high, *values)
+        work = made.follow(request, lambda: guided.effects(engine, recipes), len(recipes) * cost(recipe), view)
+        async for update in work:
+            yield update
+
+    settings = [low, high, *column.inputs]
+    gr.on([low.change, high.change, column.widgets[3].change], redraw, settings, made.stage, queue=False,
+          trigger_mode="always_last", **PRIVATE)  # fmt: skip
+    go.click(compare, [gamma, low, high, rescale, *column.inputs], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
+
+
+def page_of_classifier(engine: Engine, column: Column) -> None:
+    """Both kinds of guidance from one noise, step by step."""
+    lacks = engine.pipe.extras.missing("classifier")
+    formula(f"ε = {E0} + (1 + γ)({EC} − {E0}) &nbsp; beside &nbsp; ε = {E0} − σ γ ∇ log p(y | x)")
+    with gr.Row(elem_classes="g-controls", visible=not lacks):
+        label = class_choice(engine, "Class y", None, elem_id="g-target", min_width=190)
+        gamma = gamma_slider("free", label="CFG γ")
+        judged = gamma_slider("judged", 5, "Classifier γ", least=0)
+        go, halt = press("Compare", "classifier")
+    if not lacks:
+        told([gamma, judged], f"classifier-free {figures.both(4)['long']} · classifier {figures.judged(5)['long']}", JUDGED_JS)
+    made = page(engine, "classifier", TEXTS[3], go, halt, {"notes": notes([lacks])})
+
+    async def compare(request: gr.Request, label: Any, gamma: Any, scale: Any, *values: Any) -> AsyncIterator[Any]:
+        def asked() -> tuple[Recipe, Recipe]:
+            free = engine.pipe.complete(column.recipe(values, gamma=gamma).replace(batch=1))
+            return free, free.replace(prompt=str(label), gamma=scale, guidance={"kind": "classifier"})
+
+        free, judged = checked(asked)
+        async for update in made.follow(request, lambda: guided.classifier(engine, free, judged), 2 * cost(free), {}):
+            yield update
+
+    go.click(compare, [label, gamma, judged, *column.inputs], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
+
+
+def checked(make: Callable[[], Any]) -> Any:
+    """What is asked for, or a sentence as a toast; nothing of the page is lost."""
+    try:
+        return make()
+    except Exception as error:
+        raise controls.fault(error) from None
