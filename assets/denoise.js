@@ -178,7 +178,10 @@ function begin() {
   });
   find(".future").addEventListener("change", (event) => choose(event.target.value));
   find(".equation").addEventListener("click", ask);
-  all("details").forEach((one) => one.addEventListener("toggle", request));
+  all("details").forEach((one) => one.addEventListener("toggle", () => {
+    lanes[now.lane].asked = {}; // what could not be had before is asked for once more
+    request();
+  }));
   all(".lane").forEach((lane) => lane.addEventListener("click", () => choose(lane.dataset.lane)));
   find(".lanes").addEventListener("pointerdown", pointed);
   find(".lanes").addEventListener("pointermove", pointed);
