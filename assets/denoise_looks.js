@@ -1,5 +1,5 @@
 // Where words look: the predicted picture under a shade that is thin where attention is strong, one tile a word, any layer at once.
-//   value   {state, line};   looks {k, src, words, layers: [{name, w, h, maps (base64), share, most}]};   without [{src, change}]
+//   value {state, line};   looks {k, t, src, words, layers: [{name, w, h, maps (base64), share, range}]};   without {of, list: [{src, change}]}
 
 const find = (selector) => element.querySelector(selector);
 const shown = { looks: null, image: null };
@@ -45,7 +45,8 @@ function draw() {
     context.drawImage(image, 0, 0);
     context.imageSmoothingEnabled = true;
     context.drawImage(shade(layer.maps[index], layer.w, layer.h), 0, 0, canvas.width, canvas.height);
-    const share = `${(100 * layer.share[index]).toFixed(1)} % of the attention`;
+    const [least, most] = layer.range[index].map((value) => (100 * value).toFixed(1));
+    const share = `${(100 * layer.share[index]).toFixed(1)} % of the attention, ${least} to ${most} from place to place`;
     canvas.setAttribute("aria-label", `where ${word} is read: ${share}`);
     figure.querySelector("b").textContent = word;
     figure.querySelector(".share").textContent = share;

@@ -17,6 +17,7 @@
     metrics       Frechet distance, inception score, kernel distance and their kin: functions of feature arrays
     plane         the plane that guidance moves in: eps_0, eps_c and the line through them
     adherence     fidelity against diversity over seeds, with intervals
+    observe       one move as the sum of its terms; where the words of a prompt look
     training      how the model in assets/ was made
 
 Notation: x0 clean, x noisy, eps noise; alpha = √alpha_bar, sigma = √(1 − alpha_bar), x = alpha·x0 + sigma·eps;

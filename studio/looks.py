@@ -88,7 +88,7 @@ def about(step: Step, k: int, images: Sequence[Any]) -> dict[str, Any]:
 
 
 def heat(layers: Sequence[Layer], found: Sequence[Word]) -> dict[str, Any]:
-    """The maps of every layer, their average first, each from 0 to its own greatest value, with its mean as the share."""
+    """The maps of every layer, their average first, each from its least to its greatest value, with its mean as the share."""
     maps = [(layer.name, by_words(layer, found)[:, 0]) for layer in layers]  # [words + 1, h, w]
     grids = [("all layers", average([one for _, one in maps])), *((title(name), one) for name, one in maps)]
     return {
@@ -99,7 +99,7 @@ def heat(layers: Sequence[Layer], found: Sequence[Word]) -> dict[str, Any]:
                 "w": cells.shape[-1], "h": cells.shape[-2],
                 "maps": [base64.b64encode(grey(cell)).decode() for cell in cells],
                 "share": [strip.exact(float(value)) for value in one.mean((1, 2))],
-                "most": [strip.exact(float(value)) for value in one.amax((1, 2))],
+                "range": [[strip.exact(float(cell.min())), strip.exact(float(cell.max()))] for cell in one],
             }
             for name, one in grids
             for cells in (strip.shrunk(one[:, None], SIDE)[:, 0],)
@@ -114,8 +114,9 @@ def average(maps: Sequence[Tensor]) -> Tensor:
 
 
 def grey(cells: Tensor) -> bytes:
-    """A map as bytes, its greatest value 255."""
-    return (cells / cells.max().clamp(min=1e-12) * 255).round().to(torch.uint8).numpy().tobytes()
+    """A map as bytes, its least value 0 and its greatest 255."""
+    least, most = cells.min(), cells.max()
+    return ((cells - least) / (most - least).clamp(min=1e-12) * 255).round().to(torch.uint8).numpy().tobytes()
 
 
 def title(name: str) -> str:
