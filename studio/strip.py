@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -154,12 +153,3 @@ def hand_numbers(anatomy: Anatomy) -> dict[str, Any]:
 def exact(number: float) -> float:
     """Seven digits, which is what float32 knows."""
     return float(f"{number:.7g}")
-
-
-def payload_bytes(value: Any) -> int:
-    """How many characters of text a value is on its way to the page, nearly all of them those of its sheets."""
-    if isinstance(value, Mapping):
-        return sum(payload_bytes(key) + payload_bytes(one) + 4 for key, one in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return sum(payload_bytes(one) + 2 for one in value)
-    return len(str(value))
