@@ -23,11 +23,11 @@ ORDER = ("data", "vae", "latents", "clip", "unet", "classifier", "export")
 def main(arguments: list[str] | None = None) -> int:
     """Run one part or all; returns the exit code, 2 for what the user can mend."""
     parser = argparse.ArgumentParser(prog="python -m core.training", description=__doc__)
-    parser.add_argument("part", choices=(*ORDER, "all", "restore"), help="restore: go on from the model in --out")
+    parser.add_argument("part", choices=(*ORDER, "all", "restore"), help="restore: go on from the model that ships in --out")
     parser.add_argument("--plan", default="two_cores", choices=sorted(p.name for p in CONFIGS.iterdir() if p.is_dir()))
     parser.add_argument("--data", type=Path, default=Path(".data"), help="where the art is (made by the part data)")
     parser.add_argument("--work", type=Path, default=Path(".train"), help="where checkpoints go")
-    parser.add_argument("--out", type=Path, default=Path("assets/emoji-128"), help="the model's folder: export writes it, restore reads it")
+    parser.add_argument("--out", type=Path, default=Path("assets/emoji-128"), help="the model that export writes")
     parser.add_argument("--minutes", type=float, help="stop a part after so many minutes; the same command goes on")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
