@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SIZES = {"projector": (1280, 800), "tablet": (1024, 768), "phone": (390, 844)}
 SWITCHES = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync"]  # fmt: skip
-PATIENCE = 60_000  # milliseconds: two cores may be busy with other things
+PATIENCE = 120_000  # milliseconds: two cores may be busy with other things
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
