@@ -7,6 +7,7 @@ goes before the ids of a tab's widgets, which are unique on the page.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,10 +146,15 @@ def recipe_of(**fields: Any) -> Recipe:
 def fault(error: Exception) -> gr.Error:
     """Any error as a toast: a sentence for what a user can mend, else a code whose trace is in the log."""
     if isinstance(error, UserError):
-        return gr.Error(str(error), title="Not possible", print_exception=False)
+        return gr.Error(untagged(str(error)), title="Not possible", print_exception=False)
     code = secrets.token_hex(3).upper()
     log.error("unexpected fault, code %s", code, exc_info=error)
     return gr.Error(f"Something went wrong, code {code}.", title="Error", print_exception=False)
+
+
+def untagged(sentence: str) -> str:
+    """A sentence that may repeat a stranger's words, for a toast: toasts take tags for HTML, and would fetch their pictures."""
+    return re.sub("<(?=[A-Za-z/!?])", "‹", sentence)
 
 
 def visitor(request: gr.Request | None) -> str:
