@@ -110,7 +110,7 @@ class Desk:
         except Exception as error:
             raise controls.fault(error) from None
         if isinstance(event, Failed):
-            raise gr.Error(event.sentence, title="No picture", print_exception=False)
+            raise gr.Error(controls.untagged(event.sentence), title="No picture", print_exception=False)
 
     def _recipe(self, rest: dict[str, Any], values: tuple[Any, ...]) -> Recipe:
         plain, (chosen, *knobs) = values[: len(self.fields)], values[len(self.fields) :]
@@ -146,7 +146,7 @@ class Desk:
         if recipe.model not in (None, self.engine.pipe.name):
             notice += f" The link was made with the model {recipe.model}; here is {self.engine.pipe.name}."
         if notice:
-            gr.Warning(notice.strip(), title="About this link")
+            gr.Warning(controls.untagged(notice.strip()), title="About this link")
         values = {name: getattr(recipe, name) for name in self.fields}
         values |= {"seed": str(recipe.seed) if "seed" in link.given else "-1", "spacing": recipe.spacing or "model"}
         for name in ("steps", "gamma", "batch"):  # the sliders show what is sensible; a link may go as far as Recipe does

@@ -100,6 +100,12 @@ def test_hostile_words_are_shown_as_they_are(open_page: Any) -> None:
     assert page.evaluate("window.hits") is None
 
 
+def test_hostile_words_in_a_link_make_no_picture_in_the_notice(open_page: Any) -> None:
+    page = open_page("?v=1&prompt=x&model=%3Cimg+src%3Dx+onerror%3Dwindow.hits%3D1%3E")
+    assert "img src=x" in toast(page)
+    assert page.locator(".toast-body img").count() == 0 and page.evaluate("window.hits") is None
+
+
 @pytest.mark.parametrize(
     ("selector", "value", "says"),
     [("#seed input", "eleven", "seed is 'eleven'"), ("#seed input", str(2**64), "seed is 18446744073709551616")],
