@@ -20,9 +20,12 @@ from starlette.middleware import Middleware
 from studio.engine import Engine
 from studio.limits import Limits
 from studio.options import Options
-from studio.tabs import denoise, guidance, prompt, schedules
+from studio.tabs import denoise, guidance, prompt, samplers, schedules
 
-TABS = (("Prompt", prompt.tab), ("Denoise", denoise.tab), ("Schedules", schedules.tab), ("Guidance", guidance.tab))
+TABS = (
+    ("Prompt", prompt.tab), ("Denoise", denoise.tab), ("Schedules", schedules.tab), ("Guidance", guidance.tab),
+    ("Samplers", samplers.tab),
+)  # fmt: skip
 ASSETS = Path(__file__).parents[1] / "assets"
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]  # what the machine has
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]

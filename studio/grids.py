@@ -63,6 +63,15 @@ class Grid:
     axes: tuple[Axis | None, Axis | None, Axis | None]
     cells: tuple[Cell, ...]
 
+    def work(self, side: int) -> float:
+        """Steps × pixels of all cells; `side` in pixels where a recipe leaves the size to the model."""
+        recipes = [cell.recipe for cell in self.cells]
+        return float(sum(recipe.steps * (recipe.width or side) * (recipe.height or side) for recipe in recipes))
+
+    def with_recipes(self, recipes: Sequence[Recipe]) -> Grid:
+        """The same places with other recipes."""
+        return Grid(self.axes, tuple(Cell(cell.place, recipe) for cell, recipe in zip(self.cells, recipes, strict=True)))
+
 
 # ------------------------------------------------------------------------------------------------- reading
 
@@ -216,8 +225,8 @@ def _label(kind: str, value: Any) -> str:
 # ------------------------------------------------------------------------------------------------- the cells
 
 
-def grid(base: Recipe, x: Axis | None = None, y: Axis | None = None, z: Axis | None = None) -> Grid:
-    """Every combination of the axes' values as a recipe; raises UserError for too many, or for an axis without effect."""
+def grid(base: Recipe, x: Axis | None = None, y: Axis | None = None, z: Axis | None = None, strict: bool = True) -> Grid:
+    """Every combination of the axes' values as a recipe; raises UserError for too many, and if `strict` for an idle axis."""
     axes = (x, y, z)
     given = [one.kind for one in axes if one]
     if not given:
@@ -230,12 +239,12 @@ def grid(base: Recipe, x: Axis | None = None, y: Axis | None = None, z: Axis | N
         raise UserError(f"The grid has {math.prod(lengths)} pictures; it may have {MOST_CELLS}: take fewer values.")
     cells = _recipes(base, axes)
     for which, one in enumerate(axes):
-        if one and not _matters(base, axes, which, cells):
+        if one and strict and not _matters(base, axes, which, cells):
             raise UserError(f"{one.kind} changes nothing here: {_why(one)}")
-    work = sum(recipe.steps * (recipe.width or 128) * (recipe.height or 128) for recipe in cells.values())
-    if work > MOST_WORK:
-        raise UserError(f"The grid is {work / MOST_WORK:.1f} times as much work as it may be: take fewer values, steps or pixels.")
-    return Grid(axes, tuple(Cell(place, recipe) for place, recipe in cells.items()))
+    made = Grid(axes, tuple(Cell(place, recipe) for place, recipe in cells.items()))
+    if (more := made.work(128) / MOST_WORK) > 1:
+        raise UserError(f"The grid is {more:.1f} times as much work as it may be: take fewer values, steps or pixels.")
+    return made
 
 
 def _recipes(base: Recipe, axes: Sequence[Axis | None]) -> dict[tuple[int, int, int], Recipe]:

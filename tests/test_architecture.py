@@ -50,9 +50,10 @@ MAY_IMPORT = {
     "studio.controls": FIGURES | {"studio.engine", "studio.jobs"},
     "studio.downloads": FIGURES | {"studio.controls"},
     **dict.fromkeys(WORK, FIGURES | WORK | {"studio.engine", "studio.jobs", "studio.controls"}),
+    "studio.contests": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
     "studio.darkroom": FIGURES | {"studio.engine", "studio.jobs", "studio.controls"},
     "studio.tabs": FIGURES | WORK | {"studio.options", "studio.engine", "studio.jobs", "studio.controls"}
-    | {"studio.downloads", "studio.darkroom"},
+    | {"studio.downloads", "studio.darkroom", "studio.contests"},
     "studio.app": {"core", "studio"},
     "launch": {"studio.options", "studio.command"},
     **dict.fromkeys(LEAVES, frozenset()),

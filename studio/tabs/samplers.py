@@ -1,0 +1,373 @@
+"""The tab of samplers: what each buys for its network calls, in pictures and on log-log axes.
+
+Races and grids are pieces of work for the engine (contests.py) that show whatever is finished; stopping keeps it. The endpoint
+`/sampler_race` races for programs.
+"""
+
+# No `from __future__ import annotations`: Gradio reads the types of the endpoint as objects.
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import gradio as gr
+
+from core.errors import UserError
+from core.recipe import Recipe, allowed
+from core.sampling import SAMPLERS
+from core.schedules import SPACINGS
+from core.toy import TOYS
+from core.tradeoff import FINE_STEPS_ON_NETWORK, STEPS, Point, deterministic, fan, on_ladder, spread
+from studio import contests, controls, downloads
+from studio import figures_samplers as figures
+from studio.checks import one_of, real, some_of, whole
+from studio.engine import Engine
+from studio.figures import scale
+from studio.figures_schedules import drawn
+from studio.grids import KINDS, NOTHING, Grid, axis, grid, numbers
+from studio.jobs import LAST, Done, Failed, Stopped
+from studio.links import from_query, to_query
+from studio.status import followed, status
+
+ASSETS = Path(__file__).parents[2] / "assets"
+SCRIPT = (ASSETS / "samplers.js").read_text(encoding="utf-8")
+TEXTS = (ASSETS / "samplers.md").read_text(encoding="utf-8").split("\n---\n")
+ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64}
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+LATEX = [{"left": "$", "right": "$", "display": False}]
+PLANAR = [name for name, make in TOYS.items() if make().means.shape[1] == 2]
+MODEL, LADDER = "model", "ladder"
+MOST_RUNS, MOST_STEPS, MOST_STEPS_ON_MODEL = 100, 1000, 100
+ETAS = (0, 0.1, 0.2, 0.3, 0.5, 0.75, 1)
+LABELS = [(entry.label, entry.id) for entry in SAMPLERS.values()]
+
+
+def tab(engine: Engine, demo: gr.Blocks) -> None:
+    """Lay out the pages; what they race and paint is set once above them."""
+    with gr.Row(elem_id="samplers-base"):
+        prompt = gr.Textbox("a red apple", label="Prompt", max_lines=1, scale=4, elem_id="samplers-prompt")
+        usual = allowed("gamma")
+        gamma = gr.Slider(usual["minimum"], 14, usual["default"], step=0.5, label=scale(usual["default"]), scale=3,
+                          elem_id="samplers-gamma")  # fmt: skip
+        seed = gr.Textbox("7", label="Seed: one noise for all", max_lines=1, scale=2, elem_id="samplers-seed")
+    base = [prompt, gamma, seed]
+    gamma.change(lambda value: gr.update(label=scale(value)), gamma, gamma, queue=False, trigger_mode="always_last", **PRIVATE)
+    with gr.Tabs(elem_id="samplers"):
+        with gr.Tab("Race", id="race"):
+            race_page(engine, base)
+        with gr.Tab("Pictures", id="pictures"):
+            pictures_page(engine, base)
+        with gr.Tab("X/Y/Z", id="xyz"):
+            xyz_page(engine, base)
+        with gr.Tab("Fresh noise", id="fresh"):
+            fan_page(engine)
+        with gr.Tab("All samplers", id="all"):
+            heads = ("sampler", "how it moves", "order", "calls a step", "paper")
+            gr.Markdown(figures.markdown_table(heads, figures.registry_rows()), elem_id="samplers-table")
+    demo.load(open_link, None, base, **PRIVATE)
+    gr.api(endpoint(engine), api_name="sampler_race", **ENGINE)
+
+
+def open_link(request: gr.Request) -> list[Any]:
+    """Set what the pages begin with to what the page's address says, if it means this tab."""
+    link = from_query(dict(request.query_params))
+    if link.places.get("tab") != "samplers":
+        return [gr.skip()] * 3
+    recipe = link.recipe
+    return [recipe.prompt, recipe.gamma, str(recipe.seed) if "seed" in link.given else "7"]
+
+
+def base_of(prompt: Any, gamma: Any, seed: Any, **more: Any) -> Recipe:
+    return controls.recipe_of(prompt=prompt, gamma=gamma, seed=seed, **more)
+
+
+def address(recipe: Recipe) -> str:
+    """The link that opens a run where it can be looked at step by step."""
+    return "?" + to_query(recipe, tab="denoise")
+
+
+def canvas(name: str, idle: str) -> gr.HTML:
+    """A piece of page that draws its value itself, with the script of this tab."""
+    return gr.HTML({"idle": idle}, html_template=f'<div class="{name}"></div>', js_on_load=SCRIPT, apply_default_css=False)
+
+
+def buttons(name: str, go: str) -> tuple[gr.Button, gr.Button]:
+    with gr.Row(elem_classes="samplers-buttons"):
+        return (gr.Button(go, variant="primary", scale=3, elem_id=f"{name}-go"),
+                gr.Button("Stop", interactive=False, elem_id=f"{name}-stop"))  # fmt: skip
+
+
+def connect(engine: Engine, shown: gr.HTML, go: gr.Button, halt: gr.Button, work: Callable[..., Any], inputs: Sequence[Any],
+            more: Sequence[tuple[Any, Callable[[Any], Any]]] = ()) -> None:  # fmt: skip
+    """A button that hands work(*inputs) = (generator, cost) to the engine and shows all that it yields; one that stops it.
+
+    `more`: other components with what they show of the work's return value.
+    """
+
+    def stop(request: gr.Request) -> None:
+        engine.stop(controls.visitor(request))
+
+    async def run(request: gr.Request, *values: Any) -> AsyncIterator[Any]:
+        ready = {go: gr.update(interactive=True), halt: gr.update(interactive=False)}
+        try:
+            make, cost = work(*values)
+            begun = {"status": status("queued", "On its way …")}
+            with engine.compute(make, controls.visitor(request), cost) as job:
+                yield {shown: begun, go: gr.update(interactive=False), halt: gr.update(interactive=True)}
+                async for event, view in followed(job, begun, lambda value: value[0]):
+                    ended = ready if isinstance(event, LAST) else {}
+                    if isinstance(event, Done):
+                        ended = ended | {component: show(event.value[1]) for component, show in more}
+                    yield {shown: view} | ended
+        except Exception as error:
+            raise controls.fault(error) from None
+        if isinstance(event, Failed):
+            raise gr.Error(controls.untagged(event.sentence), title="Not finished", print_exception=False)
+
+    outputs = [shown, go, halt, *(component for component, _ in more)]
+    go.click(run, list(inputs), outputs, trigger_mode="once", **ENGINE, **PRIVATE)
+    halt.click(stop, queue=False, **PRIVATE)
+
+
+# ------------------------------------------------------------------------------------------------------- the race
+
+
+def race_page(engine: Engine, base: Sequence[Any]) -> None:
+    """Error against NFE, on an exact mixture or on the loaded model, and the orders that come of it."""
+    places = [(f"exact: {name.replace('_', ' ')}", name) for name in PLANAR]
+    with gr.Row(elem_classes="samplers-desk"):
+        with gr.Column():
+            on = gr.Radio([("the exact 2-D mixture (seconds)", "mixture"), ("this model (minutes)", MODEL)], value="mixture",
+                          label="On", elem_id="race-on")  # fmt: skip
+            toy = gr.Dropdown(places, value="ring", label="Mixture", elem_id="race-toy")
+            go, halt = buttons("race", "Race")
+            names = gr.CheckboxGroup(LABELS, value=list(SAMPLERS), label="Samplers", elem_id="race-samplers")
+            steps = gr.Textbox(", ".join(map(str, STEPS)), label="Steps", info="numbers or ranges such as 5-25 (+5)", max_lines=1,
+                               elem_id="race-steps")  # fmt: skip
+        with gr.Column():
+            shown = canvas("race", "Press Race: every sampler from the same noise, against a very fine solve.")
+            held = gr.State([])
+            downloads.buttons(race_file, [held], ("png", "svg", "csv"))
+            gr.Markdown(TEXTS[0], elem_classes="lesson")
+            orders = gr.Markdown("", elem_id="samplers-orders")
+    on.change(lambda where: ["5, 10, 20, 40" if where == MODEL else ", ".join(map(str, STEPS)), gr.update(visible=where != MODEL)],
+              on, [steps, toy], queue=False, **PRIVATE)  # fmt: skip
+
+    def work(where: Any, toy: Any, names: Any, steps: Any, *values: Any) -> tuple[Callable[[], Generator], float]:
+        return race_work(engine, MODEL if where == MODEL else toy, names, steps, base_of(*values))
+
+    def table(points: list[Point]) -> str:
+        heads = ("sampler", "declared order", "measured", "NFE to 1 %", "finest error")
+        return figures.markdown_table(heads, figures.orders(points)) if points else ""
+
+    connect(engine, shown, go, halt, work, [on, toy, names, steps, *base], [(orders, table), (held, list)])
+
+
+def race_file(kind: str, points: list[Point]) -> tuple[str, bytes]:
+    """A finished race as a file."""
+    if not points:
+        raise UserError("There is no race to save yet; press Race and let it finish.")
+    if kind == "csv":
+        return "race.csv", figures.points_csv(points)
+    return f"race.{kind}", drawn(figures.race_figure(points, "error against network evaluations"), kind)
+
+
+def race_work(engine: Engine, where: Any, names: Any, steps: Any, recipe: Recipe) -> tuple[Callable[[], Generator], float]:
+    """The work of a race and what it costs; raises UserError for what cannot be raced."""
+    names = some_of("samplers", names, SAMPLERS)
+    given = numbers(steps, whole=True) if isinstance(steps, str) else steps if isinstance(steps, list) else []
+    most = MOST_STEPS_ON_MODEL if where == MODEL else MOST_STEPS
+    counts = sorted({whole("steps", count, 1, most) for count in given})
+    if not counts:
+        raise UserError("steps is empty; write numbers such as 5, 10, 20, 40.")
+    if where == MODEL:
+        names = [name for name in names if name in deterministic()]
+        if not names:
+            raise UserError("On the model only deterministic samplers can be compared with a fine solve: choose one of them.")
+    if len(names) * len(counts) > MOST_RUNS:
+        raise UserError(f"The race has {len(names) * len(counts)} runs; it may have {MOST_RUNS}: take fewer samplers or steps.")
+    if where != MODEL:
+        toy = one_of("mixture", where, PLANAR)
+
+        def link(name: str, count: int) -> str:
+            return address(recipe.replace(sampler=name, steps=count))
+
+        return lambda: contests.raced_exactly(toy, engine.pipe.schedule, names, counts, link), 0.2 * 20 * 128 * 128
+    size = (recipe.width or engine.pipe.size) * (recipe.height or engine.pipe.size)
+    cost = size * (3 * FINE_STEPS_ON_NETWORK + sum(SAMPLERS[name].calls * count for name in names for count in counts))
+    return lambda: contests.raced_on_model(engine, recipe, names, counts, address), cost
+
+
+# ------------------------------------------------------------------------------------------------------- pictures
+
+
+def pictures_page(engine: Engine, base: Sequence[Any]) -> None:
+    """Samplers as rows, steps as columns, one noise; and the thousand steps of DDPM beside fifty of DDIM."""
+    with gr.Row(elem_classes="samplers-desk"):
+        with gr.Column():
+            go, halt = buttons("pictures", "Paint them all")
+            names = gr.CheckboxGroup(LABELS, value=["ddim", "heun", "dpmpp_2m", "euler_ancestral"], label="Samplers",
+                                     elem_id="pictures-samplers")  # fmt: skip
+            steps = gr.Textbox("3, 5, 10, 20", label="Steps", info="numbers or ranges", max_lines=1, elem_id="pictures-steps")
+            ways = [("as in the race: σ/α from 80 to 0.02", LADDER), *((name.capitalize(), name) for name in SPACINGS)]
+            spacing = gr.Dropdown(ways, value=LADDER, label="Spacing", info="where the steps lie", elem_id="pictures-spacing")
+            gr.Markdown("The source's claim: fifty steps of DDIM for a thousand of DDPM.")
+            twenty = gr.Button("DDIM 50 beside DDPM 1000", size="sm", elem_id="pictures-twenty")
+        with gr.Column():
+            shown = canvas("pictures", "Press the button: each picture appears when it is finished, and Stop keeps what is there.")
+            gr.Markdown(TEXTS[1], elem_classes="lesson")
+
+    def work(names: Any, steps: Any, spacing: Any, *values: Any) -> tuple[Callable[[], Generator], float]:
+        spacing = one_of("spacing", spacing, (LADDER, *SPACINGS))
+        recipe = base_of(*values, spacing=None if spacing == LADDER else spacing)
+        rows = ", ".join(SAMPLERS[name].label for name in some_of("samplers", names, SAMPLERS))
+        # A single value is no change to the recipe, but still a row or a column.
+        made = grid(recipe, axis("Steps", steps, recipe), axis("Sampler", rows, recipe), strict=False)
+        if spacing == LADDER:
+            cells = [(cell.recipe, cell.recipe.sampler, cell.recipe.steps) for cell in made.cells]
+            made = made.with_recipes([on_ladder(one, engine.pipe.schedule, name, count) for one, name, count in cells])
+        return grid_work(engine, made)
+
+    def beside(*values: Any) -> tuple[Callable[[], Generator], float]:
+        recipe = base_of(*values, spacing="trailing")
+        made = grid(recipe, axis("Sampler", "DDIM, DDPM", recipe))
+        cells = [(cell, 50 if cell.recipe.sampler == "ddim" else 1000) for cell in made.cells]
+        return grid_work(engine, made.with_recipes([cell.recipe.replace(steps=count) for cell, count in cells]))
+
+    connect(engine, shown, go, halt, work, [names, steps, spacing, *base])
+    connect(engine, shown, twenty, halt, beside, base)
+
+
+def grid_work(engine: Engine, made: Grid) -> tuple[Callable[[], Generator], float]:
+    """The work of a grid and what it costs."""
+    work = made.work(engine.pipe.size)
+
+    def paint() -> Generator:
+        view = yield from contests.painted(engine, made, address)
+        return view, None
+
+    return paint, work
+
+
+# ------------------------------------------------------------------------------------------------------- X/Y/Z
+
+
+def xyz_page(engine: Engine, base: Sequence[Any]) -> None:
+    """Any three settings against each other."""
+    starts = (("Sampler", "DDIM, DPM++ 2M"), ("Steps", "4, 8, 16"), (NOTHING, ""))
+    with gr.Row(elem_classes="samplers-desk"):
+        with gr.Column():
+            axes: list[Any] = []
+            for letter, (kind, text) in zip("XYZ", starts, strict=True):
+                with gr.Row():
+                    chosen = gr.Dropdown([NOTHING, *KINDS], value=kind, label=f"{letter} axis", scale=2, min_width=120,
+                                         elem_id=f"xyz-kind-{letter.lower()}")  # fmt: skip
+                    typed = gr.Textbox(text, label="Values", max_lines=2, scale=3, min_width=150,
+                                       elem_id=f"xyz-values-{letter.lower()}")  # fmt: skip
+                chosen.change(example, chosen, typed, queue=False, **PRIVATE)
+                axes += [chosen, typed]
+            go, halt = buttons("xyz", "Paint the grid")
+            gr.Markdown(TEXTS[2], elem_classes="lesson")
+        with gr.Column():
+            shown = canvas("pictures", "Choose what varies along each axis, and press the button.")
+
+    def work(kx: Any, tx: Any, ky: Any, ty: Any, kz: Any, tz: Any, *values: Any) -> tuple[Callable[[], Generator], float]:
+        recipe = base_of(*values)
+        made = [axis(kind, text, recipe) for kind, text in ((kx, tx), (ky, ty), (kz, tz))]
+        return grid_work(engine, grid(recipe, *made))
+
+    connect(engine, shown, go, halt, work, [*axes, *base])
+
+
+def example(kind: Any) -> Any:
+    """What stands in an empty box of values, and in the box itself when another kind of axis is chosen."""
+    text = KINDS[kind].example if kind in KINDS else ""
+    return gr.update(placeholder=text, value=text)
+
+
+# ------------------------------------------------------------------------------------------------------- fresh noise
+
+
+def fan_page(engine: Engine) -> None:
+    """Eight runs from one point with different fresh noise, for any eta."""
+    schedule = engine.pipe.schedule
+
+    def view(eta: Any, steps: Any, start: Any, toy: Any) -> dict[str, Any]:
+        eta, steps = real("eta", eta, 0, 1), whole("steps", steps, 2, 60)
+        start, toy = whole("start", start, 0, 9999), one_of("mixture", toy, PLANAR)
+        paths = fan(TOYS[toy](), schedule, eta, steps, seed=start)[0]
+        made = figures.fan_view(paths, figures.cloud(toy), eta, spread(paths[None, :, -1]), spreads(toy, steps))
+        return made | {"near": min(ETAS, key=lambda known: abs(known - eta))}
+
+    @functools.lru_cache(maxsize=64)
+    def spreads(toy: str, steps: int) -> dict[float, float]:
+        return {eta: spread(fan(TOYS[toy](), schedule, eta, steps, starts=64)[:, :, -1]) for eta in ETAS}
+
+    def draw(*values: Any) -> dict[str, Any]:
+        try:
+            return view(*values)
+        except Exception as error:
+            raise controls.fault(error) from None
+
+    with gr.Row(elem_classes="choices"):
+        eta = gr.Slider(0, 1, 0.3, step=0.05, label="η", info="0 is DDIM, 1 is DDPM", elem_id="fan-eta")
+        steps = gr.Slider(2, 60, 20, step=1, label="Steps", elem_id="fan-steps")
+        start = gr.Slider(0, 50, 3, step=1, label="Starting point", info="another seed, another point", elem_id="fan-start")
+        toy = gr.Dropdown([(name.replace("_", " "), name) for name in PLANAR], value="ring", label="Mixture", elem_id="fan-toy")
+    shown = gr.HTML(view(0.3, 20, 3, "ring"), html_template='<div class="fan"></div>', js_on_load=SCRIPT, apply_default_css=False,
+                    elem_id="fan")  # fmt: skip
+    gr.Markdown(TEXTS[3], elem_classes="lesson", latex_delimiters=LATEX)
+    moved = [part for slider in (eta, steps, start) for part in (slider.input, slider.release)]
+    gr.on([*moved, toy.change], draw, [eta, steps, start, toy], shown, trigger_mode="always_last", **PRIVATE)
+
+
+# ------------------------------------------------------------------------------------------------------- for programs
+
+
+def endpoint(engine: Engine) -> Callable[..., Any]:
+    """The function behind `/sampler_race`, its choices read from the registries."""
+
+    async def sampler_race(
+        request: gr.Request,
+        on: Literal[(*PLANAR, MODEL)] = "ring",  # type: ignore[valid-type]
+        samplers: list[str] | None = None,
+        steps: list[int] | None = None,
+        prompt: str = "a red apple",
+        gamma: float = allowed("gamma")["default"],
+        seed: int = 7,
+    ) -> AsyncIterator[Any]:
+        """Race diffusion samplers: error against network evaluations, with the order of convergence that fits.
+
+        Args:
+            on: An exact two-dimensional mixture (seconds), or "model" for the loaded model (minutes).
+            samplers: Ids of samplers; nothing for all. On the model only deterministic ones are compared.
+            steps: How many steps each of them takes, in turn; nothing for 5 to 320, on the model 5 to 40.
+            prompt: What the picture shows, on the model.
+            gamma: Guidance scale on the model, -1 to 49; the CFG scale of other programs is 1 + gamma.
+            seed: Decides the noise on the model, 0 to 2**64-1; -1 draws one.
+
+        Returns:
+            points with sampler, steps, nfe and error; orders, measured and declared; before, where it stands.
+        """
+        counts = steps or ([5, 10, 20, 40] if on == MODEL else list(STEPS))
+        try:
+            work, cost = race_work(engine, on, samplers or list(SAMPLERS), counts, base_of(prompt, gamma, seed))
+            with engine.compute(work, controls.visitor(request), cost) as job:
+                async for event, view in followed(job, {}, lambda value: value[0]):
+                    if isinstance(event, (Failed, Stopped)):
+                        raise UserError(event.sentence if isinstance(event, Failed) else "Stopped on request.")
+                    yield race_answer(event.value[1]) if isinstance(event, Done) else view.get("status", {})
+        except Exception as error:
+            raise controls.fault(error) from None
+
+    # An asynchronous generator's outputs are what it yields, which its annotation cannot say to Gradio.
+    sampler_race.__signature__ = inspect.signature(sampler_race).replace(return_annotation=dict)  # type: ignore[attr-defined]
+    return sampler_race
+
+
+def race_answer(points: list[Point]) -> dict[str, Any]:
+    """A finished race as the endpoint tells it."""
+    made = figures.lines(points, lambda *_: "")
+    orders = {line["name"]: {"measured": line["fit"] and line["fit"]["order"], "declared": line["declared"]} for line in made}
+    return {"state": "done", "points": [point._asdict() for point in points], "orders": orders}
