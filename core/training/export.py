@@ -94,10 +94,10 @@ def export(plan: Plan, out: Path) -> Iterator[Progress]:
         assert isinstance(classifier, NoisyClassifier)
         write_component(out, "classifier", classifier.config.to_json(), trained_weights(plan.folder("classifier")))
     yield Progress("export", 4, 5)
-    latents = plan.latents().values[: len(plan.base)]  # the base list: one picture on white each
+    latents = plan.latents().values[: len(plan.tier("unet").base)]  # the base list: one picture on white each
     save_file({"latents": latents.contiguous()}, out / "latents.safetensors")
-    write_json(out / "vocabulary.json", vocabulary(plan.records, plan.concepts))
-    attribution(plan.data, out, plan.base)
+    write_json(out / "vocabulary.json", vocabulary(plan.records, plan.tier("unet").concepts))
+    attribution(plan.data, out, plan.tier("unet").base)
     write_json(out / "training.json", {part: history(plan, part) for part in PARTS})
     yield Progress("export", 5, 5)
 

@@ -67,13 +67,13 @@ class Plan:
         return load_records(self.data)
 
     @cached_property
-    def concepts(self) -> list[dict[str, Any]]:
-        return load_concepts(self.data, self.config("unet")["tier"])
+    def _tiers(self) -> dict[str, Tier]:
+        return {}
 
-    @cached_property
-    def base(self) -> list[int]:
-        """The frozen training set: pictures, one on white each, that the model may learn from."""
-        return base_list(self.records, self.concepts)
+    def tier(self, part: str) -> Tier:
+        """What a part is trained on, and may name: parts of one tier share its captions."""
+        name = self.config(part)["tier"]
+        return self._tiers.setdefault(name, Tier(self, name))
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -85,12 +85,6 @@ class Plan:
             texts = dict.fromkeys(caption_table([self.records[i] for i in chosen], concepts).texts)
             train_tokenizer(texts, self.config("clip")["vocabulary"], folder)
         return Tokenizer.load(folder)
-
-    @cached_property
-    def captions(self) -> CaptionTable:
-        """Row i is picture base[i]."""
-        rows = [self.records[i] for i in self.base]
-        return caption_table(rows, self.concepts).tokenised(self.tokenizer.encode)
 
     def text_config(self) -> TextConfig:
         t = self.tokenizer
@@ -126,6 +120,33 @@ class Plan:
             return Latents(file.get_tensor("latents"), file.get_tensor("row").numpy(), file.get_tensor("colour").numpy())
 
 
+@dataclass(frozen=True)
+class Tier:
+    """A list of concepts with the pictures of them that a model may learn from, and their captions."""
+
+    plan: Plan
+    name: str
+
+    @cached_property
+    def concepts(self) -> list[dict[str, Any]]:
+        return load_concepts(self.plan.data, self.name)
+
+    @cached_property
+    def base(self) -> list[int]:
+        """The frozen training set: numbers of pictures, one on white each."""
+        return base_list(self.plan.records, self.concepts)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The records of the base list."""
+        return [self.plan.records[i] for i in self.base]
+
+    @cached_property
+    def captions(self) -> CaptionTable:
+        """Row i is picture base[i]."""
+        return caption_table(self.rows, self.concepts).tokenised(self.plan.tokenizer.encode)
+
+
 def build(part: str, plan: Plan) -> Task:
     """The task of one part, its network initialised from the seed of its run."""
     config, run = plan.config(part), plan.run(part)
@@ -135,20 +156,20 @@ def build(part: str, plan: Plan) -> Task:
         pictures = np.array(Pictures(plan.data).array)  # in memory: a batch is many small crops
         return VAETask(VAEConfig(**tuples(config["network"])), run, VAELoss(**config["loss"]), pictures, trained)
     if part == "clip":
-        number = {c["hexcode"]: i for i, c in enumerate(plan.concepts)}
-        rows = [plan.records[i] for i in plan.base]
+        tier = plan.tier(part)
+        number = {c["hexcode"]: i for i, c in enumerate(tier.concepts)}
         pairs = Pairs(
-            Pictures(plan.data), np.array(plan.base), np.array([number[r["hexcode"]] for r in rows]),
-            np.array([r["flip"] for r in rows]), plan.captions,
+            Pictures(plan.data), np.array(tier.base), np.array([number[r["hexcode"]] for r in tier.rows]),
+            np.array([r["flip"] for r in tier.rows]), tier.captions,
         )  # fmt: skip
         return ClipTask(plan.text_config(), plan.vision_config(), run, pairs)
     if part == "unet":
         return UNetTask(
-            UNetConfig(**tuples(config["network"])), run, SCHEDULES[SCHEDULE](), plan.latents(), plan.captions,
+            UNetConfig(**tuples(config["network"])), run, SCHEDULES[SCHEDULE](), plan.latents(), plan.tier(part).captions,
             plan.text_encoder(), config["drop"],
         )  # fmt: skip
     if part == "classifier":
-        rows = [plan.records[i] for i in plan.base]
+        rows = plan.tier("unet").rows  # the latents are theirs
         groups, subgroups = sorted({r["group"] for r in rows}), sorted({r["subgroup"] for r in rows})
         names = ClassifierConfig(**tuples(config["network"]), classes=tuple(groups), subclasses=tuple(subgroups))
         labels = [[groups.index(r["group"]) for r in rows], [subgroups.index(r["subgroup"]) for r in rows]]
@@ -172,7 +193,7 @@ def encode_latents(plan: Plan) -> Iterator[Progress]:
     vae.eval().to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     rows, colours, flips = _variants(plan)
     pictures, chunks = Pictures(plan.data), []
-    base = np.array(plan.base)
+    base = np.array(plan.tier("unet").base)
     for start in range(0, len(rows), 64):
         part = slice(start, start + 64)
         chunks.append(encode_all(vae, pictures.rgb(base[rows[part]], colours[part], flips[part])))
@@ -188,8 +209,8 @@ def encode_latents(plan: Plan) -> Iterator[Progress]:
 def _variants(plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of the base list, colours behind them and whether they are mirrored: white, mirrored on white, on colours."""
     rng = np.random.default_rng(0)
-    every = np.arange(len(plan.base))
-    flip = np.array([plan.records[i]["flip"] for i in plan.base])
+    flip = np.array([r["flip"] for r in plan.tier("unet").rows])
+    every = np.arange(len(flip))
     rows, colours, flips = [every, every[flip]], [np.full(len(every), WHITE), np.full(flip.sum(), WHITE)], []
     flips += [np.zeros(len(every), bool), np.ones(flip.sum(), bool)]
     for _ in range(plan.config("unet")["colours"]):

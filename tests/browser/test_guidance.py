@@ -1,0 +1,161 @@
+"""The guidance tab in a real browser: a sweep fills and is stopped, a triangle is dragged without a question to the server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.browser.conftest import PATIENCE
+
+TILES = "#g-sweep tbody img"
+
+
+def opened(open_page: Any, page_name: str = "Trade-off", size: str = "projector", steps: int = 3) -> Any:
+    """The guidance tab with short runs."""
+    page = open_page(size=size)
+    choose(page, "Guidance")
+    page.locator("#g-steps input[type=number]").fill(str(steps))
+    page.locator("#g-steps input[type=number]").press("Tab")
+    if page_name != "Trade-off":
+        choose(page, page_name)
+    return page
+
+
+def choose(page: Any, name: str) -> None:
+    """Choose a tab by its name; a narrow page keeps those that do not fit behind a button."""
+    page.wait_for_timeout(300)  # Gradio measures which tabs fit
+    tab = page.get_by_role("tab", name=name, exact=True)
+    if tab.count():
+        tab.click()
+    else:
+        page.get_by_label("More tabs").first.click()
+        page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
+
+
+def sweep(page: Any, scales: str, seeds: int = 2) -> None:
+    page.locator("#g-batch input[type=number]").fill(str(seeds))
+    page.locator("#g-scales input").fill(scales)
+    page.locator("#g-sweep-go").click()
+
+
+def line(page: Any, name: str) -> str:
+    return str(page.locator(f"#g-{name} .g-line").inner_text())
+
+
+@pytest.mark.parametrize("size", ["projector", "tablet", "phone"])
+def test_a_sweep_fills_its_grid_and_says_every_scale_under_both_names(open_page: Any, size: str) -> None:
+    page = opened(open_page, size=size)
+    sweep(page, "−1, 0, 3")
+    page.wait_for_selector("#g-sweep [data-state=done]")
+    assert page.locator(TILES).count() == 6 and page.locator("#g-sweep .chart .dot").count() in (0, 3)
+    rows = page.locator("#g-sweep table.tiles tbody th").all_inner_texts()
+    assert [" ".join(row.split()) for row in rows] == ["γ −1 CFG 0", "γ 0 CFG 1", "γ 3 CFG 4"]
+    assert "24 network evaluations (NFE)" in line(page, "sweep")  # 2 pictures × 3 steps × (1 + 1 + 2)
+    assert page.locator("#g-sweep table.numbers tbody tr").count() == 3
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_stop_keeps_what_is_there_and_a_second_sweep_remembers_it(open_page: Any) -> None:
+    page = opened(open_page, steps=50)
+    sweep(page, "1, 2, 3, 4, 5", seeds=1)
+    page.wait_for_function("document.querySelectorAll('#g-sweep table.numbers tbody tr').length >= 1")
+    page.locator("#g-sweep-stop").click()
+    page.wait_for_selector("#g-sweep [data-state=stopped]")
+    kept = page.locator("#g-sweep table.numbers tbody tr").count()
+    assert 1 <= kept < 5 and page.locator(TILES).count() >= kept
+    page.wait_for_selector("#g-sweep-go:enabled")
+    sweep(page, "1", seeds=1)
+    page.wait_for_selector("#g-sweep [data-state=done]")
+    assert "1 runs remembered" in line(page, "sweep")
+
+
+def test_a_picture_of_the_sweep_opens_its_triangle_and_gamma_is_dragged_in_the_page(open_page: Any) -> None:
+    page = opened(open_page)
+    sweep(page, "0, 3")
+    page.wait_for_selector("#g-sweep [data-state=done]")
+    page.locator("#g-sweep tbody tr").nth(1).locator("button").nth(1).click()
+    knob = page.locator("#g-triangle .knob")
+    knob.wait_for()
+    assert knob.get_attribute("aria-valuetext") == "γ 3.0 = CFG scale 4.0"
+    assert "seed 2" in page.locator("#g-triangle .about").inner_text()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    before = page.evaluate("document.querySelector('#g-triangle canvas.x0').toDataURL()")
+    knob.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    assert page.locator("#g-triangle .knob").get_attribute("aria-valuenow") == "3.5"
+    box = page.locator("#g-triangle .knob").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"], steps=4)
+    page.mouse.up()
+    assert float(page.locator("#g-triangle .knob").get_attribute("aria-valuenow")) > 3.5
+    assert page.evaluate("document.querySelector('#g-triangle canvas.x0').toDataURL()") != before
+    page.get_by_role("button", name="ε₀: γ −1").click()
+    numbers = dict(row.split("\t") for row in page.locator("#g-triangle table.numbers tr").all_inner_texts())
+    assert numbers["‖ε‖"] == numbers["‖ε₀‖"] and numbers["angle of ε₀ and ε"] == "0.00°"
+    assert not asked
+
+
+def test_the_interval_is_drawn_before_anything_is_computed_and_counts_what_is_then_computed(open_page: Any) -> None:
+    page = opened(open_page, "Interval and rescale", steps=6)
+    page.wait_for_function("document.querySelectorAll('#g-effects .moments > div').length === 6")
+    page.locator("#g-low input").fill("0.5")
+    page.locator("#g-low input").press("Tab")
+    page.wait_for_function("/^σ.* of 6 steps/.test(document.querySelector('#g-effects .about').textContent)")
+    page.locator("#g-effects-go").click()
+    page.wait_for_selector("#g-effects [data-state=done]", timeout=2 * PATIENCE)
+    told = page.locator("#g-effects .about").inner_text()
+    guided = page.locator("#g-effects .moments > .on").count()
+    captions = page.locator("#g-effects figcaption").all_inner_texts()
+    assert f"{6 + guided} network evaluations instead of 12" in told
+    assert "12 network evaluations" in captions[0] and f"{6 + guided} network evaluations" in captions[1]
+    assert page.locator("#g-effects .curve .line").count() == 5
+
+
+def test_a_scale_that_cannot_be_is_said_in_a_sentence_and_nothing_is_lost(open_page: Any) -> None:
+    page = opened(open_page)
+    sweep(page, "1, fast")
+    toast = page.locator(".toast-body").first
+    toast.wait_for()
+    assert "'fast' is no number" in toast.inner_text()
+    assert page.locator("#g-scales input").input_value() == "1, fast"
+    page.wait_for_selector("#g-sweep-go:enabled")
+
+
+def test_a_model_without_a_classifier_says_so_in_a_sentence(open_page: Any) -> None:
+    page = opened(open_page, "Classifier")
+    page.locator("#g-classifier .g-line").wait_for()
+    if page.locator("#g-classifier-go").is_visible():
+        pytest.skip("this model has a classifier")
+    assert "brings no classifier of noisy latents" in page.locator("#g-classifier .notes").inner_text()
+
+
+def test_the_classifier_is_set_beside_classifier_free_guidance(open_page: Any) -> None:
+    page = opened(open_page, "Classifier")
+    page.locator("#g-classifier .g-line").wait_for()
+    if not page.locator("#g-classifier-go").is_visible():
+        pytest.skip("this model has no classifier")
+    page.locator("#g-target input").click()
+    page.locator("#g-target [role=option]").nth(1).click()
+    page.locator("#g-classifier-go").click()
+    page.wait_for_selector("#g-classifier [data-state=done]")
+    assert "γ 5, as CFG scale 5 · 3 NFE" in page.locator("#g-classifier h4").nth(1).inner_text()
+    assert "cos =" in page.locator("#g-classifier .strong").inner_text()
+
+
+def test_the_endpoint_gives_programs_the_grid_and_its_numbers(studio: str) -> None:
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    client = Client(studio, verbose=False)
+    path, told = client.predict(["red apple"], [0, 3], seeds=2, steps=2, api_name="/guidance_sweep")
+    with Image.open(path) as image:
+        assert image.size == (100 + 2 * 132, 2 * 132)
+    assert [one["cfg_scale"] for one in told["scales"]] == [1, 4] and told["nfe"] == 12 and told["state"] == "done"
+    for bad, says in (({"gammas": [0, 99]}, "gamma is 99"), ({"gammas": []}, "0 scales"), ({"seeds": 1.5}, "batch is 1.5")):
+        with pytest.raises(AppError, match=says):
+            client.predict(**{"prompts": ["x"], "gammas": [1], "steps": 2} | bad, api_name="/guidance_sweep")
