@@ -1,8 +1,12 @@
-"""`python -m core.training PART`: draw the data, train a part, or everything in order, with progress on the terminal."""
+"""`python -m core.training PART`: draw the data, train a part, or everything in order, with progress on the terminal.
+
+On several processors or GPUs: `torchrun --nproc-per-node N -m core.training PART`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -14,8 +18,8 @@ import torch
 from core.errors import UserError
 from core.training.data import prepare
 from core.training.export import export, restore
-from core.training.loop import TrainState
-from core.training.parts import CONFIGS, Plan, encode_latents, train
+from core.training.loop import Team, TrainState
+from core.training.parts import CONFIGS, PARTS, Plan, encode_latents, train
 
 ORDER = ("data", "vae", "latents", "clip", "unet", "classifier", "export")
 
@@ -33,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.device == "cpu":
         torch.set_flush_denormal(True)
+    elif "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     plan = Plan(options.plan, options.data / "emoji-128", options.work, torch.device(options.device))
     try:
         for part in ORDER if options.part == "all" else [options.part]:
@@ -47,7 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_part(part: str, plan: Plan, options: Any) -> None:
-    """Run one part of ORDER to its end, showing how far it is."""
+    """Run one part of ORDER to its end, showing how far it is; what is not a training, one process does for all."""
+    team = Team.here()
+    if part not in PARTS and not team.leads:
+        return team.wait()
     steps: Iterable[Any] = {
         "data": lambda: prepare(options.data),
         "latents": lambda: encode_latents(plan),
@@ -56,9 +65,10 @@ def run_part(part: str, plan: Plan, options: Any) -> None:
     }.get(part, lambda: train(part, plan, options.minutes))()
     shown = 0.0
     for state in steps:
-        if time.monotonic() - shown > 10:
+        if team.leads and time.monotonic() - shown > 10:
             shown = time.monotonic()
             sys.stderr.write(line(state) + "\n")
+    team.wait()
 
 
 def line(state: Any) -> str:

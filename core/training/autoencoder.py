@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from core.nets.configs import VAEConfig
 from core.nets.layers import ResnetBlock
 from core.nets.vae import AutoencoderKL
-from core.training.loop import RunConfig
+from core.training.loop import WHOLE, RunConfig
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,14 @@ class VAETask:
         initialise(self.network)
         self.pictures, self.rows = pictures, rows
 
-    def loss(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, rng: np.random.Generator, generator: torch.Generator, share: slice = WHOLE
+    ) -> tuple[Tensor, dict[str, float]]:
         device = generator.device
-        x = self.batch(rng).to(device, memory_format=torch.channels_last)
+        whole = self.batch(rng)
+        x = whole[share].to(device, memory_format=torch.channels_last)
         posterior = self.network.encode(x)
-        noise = torch.randn(posterior.mean.shape, generator=generator, device=device)
+        noise = torch.randn(len(whole), *posterior.mean.shape[1:], generator=generator, device=device)[share]
         y = self.network.decode(posterior.mean + posterior.std * noise).float()
         pixel = (y - x).abs().mean()
         edges = sum((y.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (-1, -2))

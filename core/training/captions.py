@@ -17,8 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.errors import UserError
-
 from .languages import ARTICLES, BACKGROUNDS, COLOURS, LANGUAGES, NO_ARTICLE, STYLE_WORDS
 from .packages import SOURCES
 from .split import unit_hash
@@ -190,13 +188,11 @@ class CaptionTable:
         """Give the same table with every text encoded once, and the empty text."""
         return replace(self, tokens=encode([*self.texts, ""]).to(torch.int32))
 
-    def draw(self, rows: Any, colours: Any, rng: np.random.Generator, drop: float = 0.0) -> Tensor:
-        """Draw the tokens of one fitting caption for every row, int64 [B, L]; a share `drop` of them are empty."""
-        if self.tokens is None:
-            raise UserError("This table of captions has no tokens: call tokenised(tokenizer.encode) on it first.")
+    def draw(self, rows: Any, colours: Any, rng: np.random.Generator, drop: float = 0.0) -> np.ndarray:
+        """Draw one fitting caption for every row: rows of `tokens`, int64 [B]; a share `drop` of them is the empty text."""
         chosen = self.sample(rows, rng, colours)
         chosen[rng.random(len(chosen)) < drop] = len(self.texts)
-        return self.tokens[torch.from_numpy(chosen)].long()
+        return chosen
 
 
 def caption_lists(records: Sequence[dict[str, Any]], concepts: Sequence[dict[str, Any]]) -> Iterator[list[Caption]]:

@@ -14,7 +14,7 @@ from core.nets.classifier import NoisyClassifier
 from core.nets.configs import ClassifierConfig
 from core.schedules import Schedule
 from core.training.denoising import Latents, draw_noised
-from core.training.loop import RunConfig
+from core.training.loop import WHOLE, RunConfig
 
 
 class ClassifierTask:
@@ -28,8 +28,10 @@ class ClassifierTask:
         self.run, self.latents, self.labels, self.schedule = run, latents, labels, schedule
         self.network = NoisyClassifier(config)
 
-    def loss(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        drawn = draw_noised(self.latents, self.schedule, self.run.batch, rng, generator)
+    def loss(
+        self, rng: np.random.Generator, generator: torch.Generator, share: slice = WHOLE
+    ) -> tuple[Tensor, dict[str, float]]:
+        drawn = draw_noised(self.latents, self.schedule, self.run.batch, rng, generator)[share]
         coarse, fine = self.labels[:, torch.from_numpy(self.latents.row[drawn.rows])].to(generator.device)
         logits = self.network(drawn.x, drawn.t)
         right = (logits.fine.argmax(1) == fine).float().tensor_split(3)

@@ -17,7 +17,7 @@ from core.nets.clip import Clip, contrastive_loss, initialise
 from core.nets.configs import TextConfig, VisionConfig
 from core.training.captions import CaptionTable
 from core.training.data import Pictures
-from core.training.loop import RunConfig
+from core.training.loop import WHOLE, RunConfig
 
 MAX_SCALE = 4.6052  # ln 100: logit_scale is kept below it, as in 2103.00020 §2.5
 
@@ -44,7 +44,10 @@ class ClipTask:
         initialise(self.network)
         self.by_concept = [np.flatnonzero(pairs.concept == c) for c in np.unique(pairs.concept)]
 
-    def loss(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, rng: np.random.Generator, generator: torch.Generator, share: slice = WHOLE
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Of the whole batch whatever the share, since every pair is measured against all others."""
         rows = self.rows(rng)
         texts = self.pairs.captions.sample(rows, rng)
         colours = self.pairs.captions.colour[texts]

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.errors import UserError
 from core.nets.clip import TextEncoder
 from core.nets.configs import UNetConfig
 from core.nets.unet import UNet
 from core.schedules import Schedule
 from core.training.captions import CaptionTable
-from core.training.loop import RunConfig
+from core.training.loop import WHOLE, RunConfig
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Noised:
     x: Tensor
     v: Tensor
 
+    def __getitem__(self, share: slice) -> Noised:
+        return Noised(self.rows[share], self.t[share], self.x[share], self.v[share])
+
 
 def draw_noised(
     latents: Latents, schedule: Schedule, batch: int, rng: np.random.Generator, generator: torch.Generator
@@ -56,6 +60,33 @@ def draw_noised(
     alpha_bar = torch.from_numpy(schedule.alpha_bar[t])[:, None, None, None]
     alpha, sigma = alpha_bar.sqrt().float().to(device), (1 - alpha_bar).sqrt().float().to(device)
     return Noised(rows, torch.from_numpy(t).to(device), alpha * x0 + sigma * eps, alpha * eps - sigma * x0)
+
+
+class States:
+    """The frozen text encoder's states of a list of texts, float16 [B, L, D]: the first `most` texts drawn are remembered."""
+
+    def __init__(self, text: TextEncoder, tokens: Tensor, most: int = 40_000) -> None:
+        self.text, self.tokens = text.eval().requires_grad_(False), tokens
+        self.place = torch.full((len(tokens),), -1)  # of each text among the remembered ones
+        self.known = 0
+        # Only what is written takes memory.
+        self.values = torch.empty(min(most, len(tokens)), tokens.shape[1], text.config.width, dtype=torch.float16)
+
+    @torch.no_grad()
+    def __call__(self, texts: Tensor) -> Tensor:
+        every, back = texts.unique(return_inverse=True)
+        out = torch.empty(len(every), *self.values.shape[1:], dtype=torch.float16)
+        new = self.place[every] < 0
+        out[~new] = self.values[self.place[every[~new]]]
+        if new.any():
+            ids = self.tokens[every[new]].long().to(next(self.text.parameters()).device)
+            out[new] = self.text(ids).states.half().cpu()
+            kept = min(int(new.sum()), len(self.values) - self.known)
+            here = slice(self.known, self.known + kept)
+            self.values[here] = out[new][:kept]
+            self.place[every[new][:kept]] = torch.arange(here.start, here.stop)
+            self.known += kept
+        return out[back]
 
 
 class UNetTask:
@@ -75,13 +106,17 @@ class UNetTask:
     ) -> None:
         self.run, self.schedule, self.latents, self.captions, self.drop = run, schedule, latents, captions, drop
         self.network = UNet(config)
-        self.text = text.eval().requires_grad_(False)
+        if captions.tokens is None:
+            raise UserError("This table of captions has no tokens: call tokenised(tokenizer.encode) on it first.")
+        self.states = States(text, captions.tokens)
 
-    def loss(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        drawn = draw_noised(self.latents, self.schedule, self.run.batch, rng, generator)
-        ids = self.captions.draw(self.latents.row[drawn.rows], self.latents.colour[drawn.rows], rng, self.drop)
-        with torch.no_grad():
-            context = self.text(ids.to(generator.device)).states
+    def loss(
+        self, rng: np.random.Generator, generator: torch.Generator, share: slice = WHOLE
+    ) -> tuple[Tensor, dict[str, float]]:
+        whole = draw_noised(self.latents, self.schedule, self.run.batch, rng, generator)
+        said = self.captions.draw(self.latents.row[whole.rows], self.latents.colour[whole.rows], rng, self.drop)[share]
+        drawn = whole[share]
+        context = self.states(torch.from_numpy(said)).to(generator.device, torch.float32)
         error = (self.network(drawn.x, drawn.t, context).float() - drawn.v).square().flatten(1).mean(1)
         thirds = [part.mean().item() for part in error.detach().tensor_split(3)]
         return error.mean(), dict(zip(("clean", "middle", "noisy"), thirds, strict=True))

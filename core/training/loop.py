@@ -5,14 +5,19 @@
 
 What a step sees depends on (seed, step) alone, so a resumed run is the run that was never interrupted. A checkpoint is a
 folder renamed into place when it is complete.
+
+Started by torchrun, every process draws the same batch, computes its share of it and averages the gradients with the others:
+
+    g = 1/P · Σ_p ∇loss(rows p, p + P, p + 2P, …)   which is the gradient over the whole batch
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +26,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,14 @@ def bf16_is_quick(device: torch.device) -> bool:
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
+WHOLE = slice(None)
+
+
 class Task(Protocol):
-    """One part to train: its network and the loss of one step, drawn from the step's own generator."""
+    """One part to train: its network and the loss of one step, drawn from the step's own generator.
+
+    `share` says which rows of the batch to compute: everything else is drawn for the whole batch, so that shares fit together.
+    """
 
     part: str
     run: RunConfig
@@ -77,15 +90,60 @@ class Task(Protocol):
     @property
     def network(self) -> nn.Module: ...
 
-    def loss(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]: ...
+    def loss(
+        self, rng: np.random.Generator, generator: torch.Generator, share: slice = WHOLE
+    ) -> tuple[Tensor, dict[str, float]]: ...
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that torchrun started, seen from one of them; Accelerate connects them. Alone, nothing is imported."""
+
+    rank: int = 0
+    size: int = 1
+    accelerator: Any = None
+
+    @classmethod
+    def here(cls) -> Team:
+        """The team of this process."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        from accelerate import Accelerator
+
+        accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        return cls(accelerator.process_index, accelerator.num_processes, accelerator)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
+        return self.rank == 0
+
+    @property
+    def share(self) -> slice:
+        """The rows of a batch that this process computes."""
+        return slice(self.rank, None, self.size)
+
+    def mean(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """The means over the team of tensors that every process has, in one exchange."""
+        if self.size == 1:
+            return list(values)
+        flat = self.accelerator.reduce(torch.cat([value.reshape(-1) for value in values]), reduction="mean")
+        return [part.view(value.shape) for part, value in zip(flat.split([v.numel() for v in values]), values, strict=True)]
+
+    def wait(self) -> None:
+        """Wait for the others."""
+        if self.size > 1:
+            self.accelerator.wait_for_everyone()
 
 
 class Trainer:
     """Network, optimiser and averaged weights of one task, on one device, with checkpoints in a folder."""
 
     def __init__(self, task: Task, folder: Path, device: torch.device) -> None:
-        self.task, self.folder, self.device = task, folder, device
+        self.task, self.folder, self.device, self.team = task, folder, device, Team.here()
         run = task.run
+        if run.batch % self.team.size:
+            raise UserError(f"The batch of {run.batch} does not divide among {self.team.size} processes: start a number that does.")
         self.network = task.network.to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if run.compiled:
@@ -107,9 +165,10 @@ class Trainer:
         rng = np.random.default_rng((run.seed, self.step))
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=run.bf16 and bf16_is_quick(self.device)):
-            loss, terms = self.task.loss(rng, generator)
+            loss, terms = self.task.loss(rng, generator, self.team.share)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        loss = self.agree(loss.detach())
         nn.utils.clip_grad_norm_(self.network.parameters(), run.clip_norm)
         self.optimiser.step()
         self.step += 1
@@ -120,10 +179,20 @@ class Trainer:
         self.seconds += time.perf_counter() - began
         return TrainState(self.task.part, self.step, run.steps, loss.item(), self.seconds, terms)
 
+    def agree(self, loss: Tensor) -> Tensor:
+        """Average gradients and loss over the team, and return that loss."""
+        if self.team.size == 1:
+            return loss
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        *means, loss = self.team.mean([*gradients, loss.float()])
+        for gradient, mean in zip(gradients, means, strict=True):
+            gradient.copy_(mean)
+        return loss
+
     def save(self) -> None:
-        """Write a checkpoint beside the last one, then drop the last one."""
+        """Write a checkpoint beside the last one, then drop the last one; in a team, its first process does."""
         target = self.folder / f"checkpoint-{self.step:08d}"
-        if target.exists():
+        if target.exists() or not self.team.leads:
             return
         names = {id(p): n for n, p in self.network.named_parameters()}
         moments = {
@@ -170,7 +239,8 @@ def fit(task: Task, folder: Path, device: torch.device, minutes: float | None = 
             if now - saved > task.run.save_seconds:
                 trainer.save()
                 saved = now
-            if minutes is not None and now - began > 60 * minutes:
+            over = torch.tensor(float(minutes is not None and now - began > 60 * minutes), device=device)
+            if trainer.team.mean([over])[0] > 0:  # together or not at all
                 break
     finally:
         trainer.save()

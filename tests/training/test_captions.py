@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from core.errors import UserError
 from core.training.captions import (
     SHARES,
     caption,
@@ -81,15 +80,13 @@ def test_a_caption_for_a_given_background_names_that_one_or_for_white_perhaps_no
         assert set(table.colour[ids].tolist()) == wanted
 
 
-def test_tokens_are_those_of_a_fitting_caption_and_the_dropped_share_is_empty() -> None:
-    table = caption_table(ROWS, [CAT, DOG])
-    with pytest.raises(UserError, match="tokenised"):
-        table.draw([0], [-1], np.random.default_rng(0))
-    coded = table.tokenised(lambda texts: torch.tensor([[n if text else -7] for n, text in enumerate(texts)]))
-    rows = np.zeros(20_000, np.int64)
-    tokens = coded.draw(rows, np.full(20_000, 5), np.random.default_rng(0), drop=0.1)[:, 0]
-    assert abs((tokens == -7).float().mean().item() - 0.1) < 0.01
-    assert {int(table.colour[t]) for t in tokens[tokens != -7].tolist()} == {5}
+def test_drawn_texts_fit_the_background_and_the_dropped_share_is_the_empty_text() -> None:
+    table = caption_table(ROWS, [CAT, DOG]).tokenised(lambda texts: torch.tensor([[len(text)] for text in texts]))
+    drawn = table.draw(np.zeros(20_000, np.int64), np.full(20_000, 5), np.random.default_rng(0), drop=0.1)
+    empty = len(table.texts)
+    assert table.tokens is not None and table.tokens[empty].item() == 0
+    assert abs((drawn == empty).mean() - 0.1) < 0.01
+    assert set(table.colour[drawn[drawn != empty]].tolist()) == {5}
 
 
 def test_a_caption_names_a_background_exactly_when_it_asks_for_one() -> None:

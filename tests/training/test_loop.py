@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.nets.configs import VAEConfig
 from core.nets.vae import AutoencoderKL
 from core.training.autoencoder import channel_statistics, fold, psnr
-from core.training.loop import RunConfig, Trainer, fit, trained_weights
+from core.training.loop import WHOLE, RunConfig, Trainer, fit, trained_weights
 
 CPU = torch.device("cpu")
 
@@ -27,8 +27,10 @@ class Copy:
         self.run = RunConfig(**{"steps": 20, "batch": 8, "lr": 1e-2, "warmup": 2, "weight_decay": 0.0} | run)  # type: ignore[arg-type]
         self.network = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
 
-    def loss(self, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        x = torch.randn(self.run.batch, 3, generator=generator) + float(rng.normal())
+    def loss(
+        self, rng: np.random.Generator, generator: torch.Generator, share: slice = WHOLE
+    ) -> tuple[Tensor, dict[str, float]]:
+        x = (torch.randn(self.run.batch, 3, generator=generator) + float(rng.normal()))[share]
         return (self.network(x) - x[:, :2]).square().mean(), {}
 
 
