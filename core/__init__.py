@@ -11,6 +11,7 @@
     checkpoints   Stable Diffusion's files, checked and read
     judge         a classifier of noisy latents: how probable a class is, and which way is more so
     extras        what may lie beside the networks: CLIP's image tower, the judge, the training latents
+    emphasis      weights in a prompt, `(word:1.3)`, and where they act
     recipe        Recipe: one run described completely
     pipeline      TextToImage: a Recipe in, pictures out
     tradeoff      error against network calls: races on exact mixtures and on a pipeline, fitted orders

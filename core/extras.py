@@ -4,6 +4,7 @@
     classifier/             the classifier of noisy latents
     latents.safetensors     the latents of the training pictures, with provenance.jsonl: whose picture each is
     vocabulary.json         the names of what was trained
+    words.txt               every word of the captions that it was trained with, in all languages
 
 Only models of our own have these. What one lacks is said in a sentence by `missing`, and raised by whatever needs it.
 """
@@ -32,7 +33,7 @@ from core.judge import Judge
 from core.nets.classifier import NoisyClassifier
 from core.nets.clip import Clip, TextEncoder
 from core.nets.configs import ClassifierConfig, VisionConfig
-from core.nets.tokenizer import Tokenizer
+from core.nets.tokenizer import Tokenizer, spelled
 from core.schedules import Schedule
 
 LACKS = {
@@ -43,6 +44,7 @@ LACKS = {
 FILES = {"clip": "clip/model.safetensors", "classifier": "classifier/model.safetensors", "latents": "latents.safetensors"}
 MOST_LINES_BYTES = 50_000_000  # of provenance.jsonl; ours has 1 MB
 MOST_CLASSES = 10_000
+PHRASES = "a an on background emoji of style"  # what English captions are put together with
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,18 @@ class Eyes:
         """Unit vectors [B, D] of texts."""
         ids = self.tokenizer.encode(list(texts)).to(self.clip.text_projection.weight.device)
         return self.clip.embed_text(ids).float()
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Words that stand in the captions of a model's training; `complete`: no other word does, in any language."""
+
+    words: frozenset[str]
+    complete: bool
+
+    def unseen(self, text: str) -> list[str]:
+        """The words of a text that are not among these, each once; none where nothing is known."""
+        return [word for word in dict.fromkeys(spelled(text)) if word not in self.words] if self.words else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +172,18 @@ class Extras:
         """What vocabulary.json says of the names that were trained; empty where there is none."""
         return {} if self.root is None else read_json(inside(self.root, self.root / "vocabulary.json"), {}, 10_000_000)
 
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """The words that this model was trained with, as far as its files tell."""
+        names = names_of(self.vocabulary)
+        if self.root is None or not names:
+            return Lexicon(frozenset(), complete=False)
+        english = frozenset(word for name in (*names, PHRASES) for word in spelled(name))
+        path = self.root / "words.txt"
+        words = frozenset(read_text(inside(self.root, path), 10_000_000).split()) if path.exists() else frozenset()
+        whole = english <= words  # a list left over from other weights lacks some of the names
+        return Lexicon(words if whole else english, complete=whole)
+
     def _root(self, what: str) -> Path:
         if self.root is None or self.missing(what):
             raise UserError(self.missing(what))
@@ -170,6 +196,13 @@ class Extras:
         made = draft(what, cast(Any, build), cast(Any, None), Table(IDENTITY, ONCE), header.tensors)
         materialise(made, self.device, self.dtype)
         return made.model
+
+
+def names_of(vocabulary: dict[str, Any]) -> list[str]:
+    """The labels, style words and colours that a vocabulary.json lists."""
+    found = [vocabulary.get(key) for key in ("concepts", "styles", "colours")]
+    entries = [entry for group in found if isinstance(group, list) for entry in group]
+    return [str(entry.get("label", entry.get("word", ""))) if isinstance(entry, dict) else str(entry) for entry in entries]
 
 
 def folder_of(weights: Path) -> Path | None:

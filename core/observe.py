@@ -20,6 +20,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from core.emphasis import plain
 from core.guidance import classifier_free
 from core.nets.attention import SpatialTransformer, TransformerBlock
 from core.nets.tokenizer import Tokenizer
@@ -181,7 +182,8 @@ class Layer:
 
 
 def words(tokenizer: Tokenizer, text: str) -> list[Word]:
-    """The words of a prompt that fit into the context; signs stand alone."""
+    """The words of a prompt that fit into the context, without its weights; signs stand alone."""
+    text = plain(text)
     spans = [(found.group(), found.start(), found.end()) for found in re.finditer(r"[\w'’]+|[^\w\s]+", text)]
     places: list[list[int]] = [[] for _ in spans]
     for index, (_, _, (start, end)) in enumerate(tokenizer.pieces(text)[: tokenizer.length - 2]):

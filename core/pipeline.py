@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.checkpoints.load import Components, load_checkpoint
+from core.emphasis import LEAST, MOST, emphasised, plain, said, token_weights
 from core.errors import UserError
 from core.extras import Extras, folder_of
 from core.guidance import classifier_free, classifier_guided, inpaint, interval, rescaled
@@ -191,7 +192,7 @@ class TextToImage:
             if self.extras.missing("classifier"):
                 raise UserError("guidance.kind is 'classifier'; this model has no classifier: use 'classifier_free'.")
             judge = self.extras.judge
-            labels = [judge.find(prompt) for prompt in prompts]
+            labels = [judge.find(plain(prompt)) for prompt in prompts]
             plain = unconditional(model, uncond)
             guided = classifier_guided(plain, lambda x, at: judge.log_prob(x, at, labels), gamma)
             denoise = interval(guided, plain, 0, BLIND)
@@ -205,21 +206,29 @@ class TextToImage:
 
     @torch.no_grad()
     def text_states(self, texts: Sequence[str]) -> Tensor:
-        """The text encoder's states [B, L, D]; the prompts seen last are remembered."""
+        """The text encoder's states [B, L, D], weighted as the prompts say; the prompts seen last are remembered."""
         new = [text for text in dict.fromkeys(texts) if text not in self._states]
         if new:
-            states = self.text_encoder(self.tokenizer.encode(new).to(self.device)).states.to(self.dtype)
+            read = [said(text) for text in new]
+            ids = self.tokenizer.encode([one.text for one in read])
+            states = self.text_encoder(ids.to(self.device)).states.to(self.dtype)
+            if any(one.weighted for one in read):
+                weights = torch.stack([token_weights(self.tokenizer, one) for one in read]).to(self.device)
+                states = emphasised(states, self.text_states([""])[0], weights)
             while len(self._states) > 64:
                 self._states.pop(next(iter(self._states)), None)
             self._states.update(zip(new, states, strict=True))
         return torch.stack([self._states[text] for text in texts])
 
     def notes(self, recipe: Recipe) -> list[str]:
-        """Sentences about what a recipe cannot have as it says: words that do not fit."""
+        """Sentences about what a recipe cannot have as it says: words that do not fit, weights out of range."""
         found = []
         for name in ("prompt", "negative"):
-            if dropped := self.tokenizer.dropped(getattr(recipe, name)):
+            read = said(getattr(recipe, name))
+            if dropped := self.tokenizer.dropped(read.text):
                 found.append(f"The {name} is longer than {self.tokenizer.length} tokens; these words were dropped: {dropped}")
+            if read.clipped:
+                found.append(f"Weights in the {name} count from {LEAST:g} to {MOST:g}; those beyond were brought there.")
         return found
 
     # ------------------------------------------------------------------------------------------------- pictures

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from core.adherence import adherence, diversity
+from core.emphasis import plain
 from core.errors import UserError
 from core.judge import Label
 from core.metrics import Interval, clip_scores
@@ -133,7 +134,7 @@ def measured(pipe: TextToImage, sweep: Sweep, g: int, runs: Sequence[Run], class
     else:
         eyes = pipe.extras.eyes
         seen = [eyes.of_pictures(to_tensor(run.images).to(pipe.device)).cpu() for run in runs]
-        words = eyes.of_words(sweep.prompts).cpu()
+        words = eyes.of_words([plain(prompt) for prompt in sweep.prompts]).cpu()
         score = adherence(np.stack([clip_scores(f, w.expand(len(f), -1)) for f, w in zip(seen, words, strict=True)]))
         features = torch.stack(seen).numpy()
     if classes:
@@ -167,7 +168,7 @@ def class_of(pipe: TextToImage, prompt: str) -> Label | None:
     if pipe.extras.missing("classifier") or pipe.extras.missing("latents"):
         return None
     training, judge = pipe.extras.training, pipe.extras.judge
-    words = f" {' '.join(prompt.lower().replace(',', ' ').split())} "
+    words = f" {' '.join(plain(prompt).lower().replace(',', ' ').split())} "
     names = {o.label for o in training.origins if f" {o.label.lower()} " in words}
     if not names:
         return None

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "core.guidance": {"core.schedules", "core.prediction"},
     "core.toy": {"core.schedules", "core.prediction"},
     "core.recipe": {"core.schedules", "core.sampling", "core.samplers"},
+    "core.emphasis": {"core.nets"},
     "core.adherence": {"core.metrics"},
     "core.plane": set(),
     "core.judge": {"core.nets", "core.schedules"},

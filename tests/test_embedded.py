@@ -113,3 +113,10 @@ def test_training_goes_on_from_what_ships(pipe: TextToImage, tmp_path: Path) -> 
     assert all(torch.equal(value, shipped[name]) for name, value in trained_weights(plan.folder("unet")).items())
     ids = pipe.tokenizer.encode(["a red apple", "un gato"])
     assert torch.equal(plan.text_encoder()(ids).states, pipe.text_encoder(ids).states)
+
+
+def test_the_words_of_its_captions_hold_every_name_it_claims_and_no_word_of_nothing(pipe: TextToImage) -> None:
+    lexicon = pipe.extras.lexicon
+    assert lexicon.complete and len(lexicon.words) > 3000
+    assert lexicon.unseen("a red apple on a blue background, un gato, eine Katze, 猫, flat") == []
+    assert lexicon.unseen("a red xylophagous apple") == ["xylophagous"]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,11 @@ class Tokenizer:
     def _encode(self, text: str) -> Any:
         # One character becomes one character, so that offsets stay those of the text.
         return self._engine.encode(_UNREADABLE.sub(" ", text[:READS]), add_special_tokens=False)
+
+
+def spelled(text: str) -> list[str]:
+    """The words of letters in a text, as (1) and (2) part them: NFC, lower case, no digits and no signs."""
+    return re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", text).lower())
 
 
 def train_tokenizer(captions: Iterable[str], size: int, folder: str | Path, length: int = 77) -> Tokenizer:

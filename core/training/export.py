@@ -1,7 +1,8 @@
 """The trained parts as a diffusers-layout folder: what ships in assets.
 
 Weights are stored in float16; the VAE's latent statistics are folded in before the latents are computed. Beside the weights lie
-the latents of the base list with their provenance, the vocabulary, and a record of how every part was made.
+the latents of the base list with their provenance, the vocabulary, every word of the captions, and a record of how every part was
+made.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from core.nets.classifier import NoisyClassifier
 from core.nets.configs import UNetConfig
+from core.nets.tokenizer import spelled
 from core.training.art import Progress
 from core.training.data import attribution, vocabulary
 from core.training.loop import trained_weights, write_checkpoint
@@ -97,9 +99,16 @@ def export(plan: Plan, out: Path) -> Iterator[Progress]:
     latents = plan.latents().values[: len(plan.tier("unet").base)]  # the base list: one picture on white each
     save_file({"latents": latents.contiguous()}, out / "latents.safetensors")
     write_json(out / "vocabulary.json", vocabulary(plan.records, plan.tier("unet").concepts))
+    write_words(out, plan.tier("unet").captions.texts)
     attribution(plan.data, out, plan.tier("unet").base)
     write_json(out / "training.json", {part: history(plan, part) for part in PARTS})
     yield Progress("export", 5, 5)
+
+
+def write_words(folder: Path, captions: Iterable[str]) -> None:
+    """Every word that stands in a caption, in one line: whatever is not in it the U-Net never saw with a picture."""
+    words = sorted({word for caption in captions for word in spelled(caption)})
+    (folder / "words.txt").write_text(" ".join(words) + "\n", encoding="utf-8")
 
 
 def restore(plan: Plan, folder: Path) -> Iterator[Progress]:

@@ -136,3 +136,33 @@ def test_a_damaged_extra_is_refused_in_a_sentence(
     (broken / file).write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=says):
         getattr(load_pipeline(broken, device="cpu").extras, name)
+
+
+# ------------------------------------------------------------------------------------------------- words
+
+
+def write_vocabulary(folder: Path, words: str | None) -> None:
+    names = {"concepts": [{"label": "red apple"}], "styles": [{"word": "flat"}], "colours": ["blue"]}
+    (folder / "vocabulary.json").write_text(json.dumps(names), encoding="utf-8")
+    if words is not None:
+        (folder / "words.txt").write_text(words, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "complete", "unseen"),
+    [
+        ("a an apple background blue emoji flat gato of on red style un", True, ["zebra"]),
+        ("a an background blue emoji flat gato of on red style un", False, ["un", "gato", "zebra"]),  # of other weights: no apple
+        (None, False, ["un", "gato", "zebra"]),
+    ],
+)
+def test_a_word_was_never_seen_if_no_caption_has_it(tmp_path: Path, words: str | None, complete: bool, unseen: list) -> None:
+    write_vocabulary(write_tiny(tmp_path / "model"), words)
+    lexicon = load_pipeline(tmp_path / "model", device="cpu").extras.lexicon
+    assert lexicon.complete is complete
+    assert lexicon.unseen("Un GATO, flat: a Red apple; zebra zebra 3 !") == unseen
+
+
+def test_of_a_model_without_a_list_nothing_is_said(tmp_path: Path) -> None:
+    lexicon = load_pipeline(write_tiny(tmp_path / "model"), device="cpu").extras.lexicon
+    assert not lexicon.complete and lexicon.unseen("a zebra") == []
