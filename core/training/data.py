@@ -182,7 +182,7 @@ def attribution(folder: Path, target: Path, indices: Sequence[int]) -> None:
     """
     records = load_records(folder)
     used = [records[i] for i in indices]
-    keys = ("index", "hexcode", "label", "source", "style", "package", "version", "name", "licence", "sha256")
+    keys = ("index", "hexcode", "label", "source", "style", "package", "version", "name", "licence", "sha256", "subgroup")
     write_jsonl(Path(target) / "provenance.jsonl", [{k: r[k] for k in keys} for r in used])
     lines = [
         "# Where the pictures come from",
