@@ -3,6 +3,7 @@
     clip/                   the image tower of the CLIP whose text tower conditions the U-Net, and both projections
     classifier/             the classifier of noisy latents
     latents.safetensors     the latents of the training pictures, with provenance.jsonl: whose picture each is
+    reference.npz           mean and covariance of the training pictures' features, as that image tower sees them
     vocabulary.json         the names of what was trained
     words.txt               every word of the captions that it was trained with, in all languages
 
@@ -30,6 +31,7 @@ from core.checkpoints.read import opened, read_header, read_tensor
 from core.errors import UserError
 from core.files import read_json, read_text
 from core.judge import Judge
+from core.metrics import Gaussian
 from core.nets.classifier import NoisyClassifier
 from core.nets.clip import Clip, TextEncoder
 from core.nets.configs import ClassifierConfig, VisionConfig
@@ -40,8 +42,10 @@ LACKS = {
     "clip": "brings no CLIP that sees pictures (clip/), so how well a picture fits its words is not measured",
     "classifier": "brings no classifier of noisy latents (classifier/), so there is no gradient to guide by",
     "latents": "brings no training latents (latents.safetensors), so their map and the nearest training pictures are not shown",
+    "reference": "brings no statistics of its training pictures (reference.npz), so there is nothing to measure a distance to",
 }
-FILES = {"clip": "clip/model.safetensors", "classifier": "classifier/model.safetensors", "latents": "latents.safetensors"}
+FILES = {"clip": "clip/model.safetensors", "classifier": "classifier/model.safetensors", "latents": "latents.safetensors",
+         "reference": "reference.npz"}  # fmt: skip
 MOST_LINES_BYTES = 50_000_000  # of provenance.jsonl; ours has 1 MB
 MOST_CLASSES = 10_000
 PHRASES = "a an on background emoji of style"  # what English captions are put together with
@@ -166,6 +170,11 @@ class Extras:
         if len(origins) != len(latents):
             raise UserError(f"provenance.jsonl has {len(origins)} lines for {len(latents)} latents: copy the model's folder again.")
         return TrainingSet(latents, origins)
+
+    @cached_property
+    def reference(self) -> Gaussian:
+        """The Gaussian of the training pictures' features, as `eyes` sees them; raises UserError where there is none."""
+        return Gaussian.load(self._root("reference") / FILES["reference"])
 
     @cached_property
     def vocabulary(self) -> dict[str, Any]:

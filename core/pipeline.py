@@ -193,14 +193,14 @@ class TextToImage:
                 raise UserError("guidance.kind is 'classifier'; this model has no classifier: use 'classifier_free'.")
             judge = self.extras.judge
             labels = [judge.find(plain(prompt)) for prompt in prompts]
-            plain = unconditional(model, uncond)
-            guided = classifier_guided(plain, lambda x, at: judge.log_prob(x, at, labels), gamma)
-            denoise = interval(guided, plain, 0, BLIND)
+            bare = unconditional(model, uncond)
+            guided = classifier_guided(bare, lambda x, at: judge.log_prob(x, at, labels), gamma)
+            denoise = interval(guided, bare, 0, BLIND)
         else:
             cond = Cond(self.text_states(prompts))
-            plain = classifier_free(model, cond, uncond, 0)
+            bare = classifier_free(model, cond, uncond, 0)
             denoise = rescaled(classifier_free(model, cond, uncond, gamma), guidance.rescale)
-        return denoise if guidance.interval is None else interval(denoise, plain, *guidance.interval)
+        return denoise if guidance.interval is None else interval(denoise, bare, *guidance.interval)
 
     # ------------------------------------------------------------------------------------------------- text
 

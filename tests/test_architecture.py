@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "core.adherence": {"core.metrics"},
     "core.plane": set(),
     "core.judge": {"core.nets", "core.schedules"},
-    "core.extras": {"core.nets", "core.schedules", "core.checkpoints", "core.judge"},
+    "core.extras": {"core.nets", "core.schedules", "core.checkpoints", "core.judge", "core.metrics"},
     "core.tradeoff": {f"core.{name}" for name in ["schedules", "prediction", "noise", "sampling", "samplers", "toy", "recipe"]},
     "core.checkpoints": {"core.nets", "core.schedules"},  # what a scheduler config says becomes a Schedule
     "core.training": {"core.nets", "core.schedules", "core.prediction", "core.metrics"},

@@ -14,15 +14,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core.metrics import Gaussian, statistics
 from core.nets.classifier import NoisyClassifier
+from core.nets.clip import Clip
 from core.nets.configs import UNetConfig
 from core.nets.tokenizer import spelled
 from core.training.art import Progress
-from core.training.data import attribution, vocabulary
+from core.training.contrastive import shrink
+from core.training.data import Pictures, attribution, vocabulary
 from core.training.loop import trained_weights, write_checkpoint
 from core.training.parts import PARTS, Plan, build, tuples
 
@@ -101,8 +105,17 @@ def export(plan: Plan, out: Path) -> Iterator[Progress]:
     write_json(out / "vocabulary.json", vocabulary(plan.records, plan.tier("unet").concepts))
     write_words(out, plan.tier("unet").captions.texts)
     attribution(plan.data, out, plan.tier("unet").base)
+    reference(plan, clip).save(out / "reference.npz")
     write_json(out / "training.json", {part: history(plan, part) for part in PARTS})
     yield Progress("export", 5, 5)
+
+
+@torch.no_grad()
+def reference(plan: Plan, clip: Clip) -> Gaussian:
+    """Mean and covariance of what the image tower says of the training pictures: what a Frechet distance is measured to."""
+    pictures, base, size = Pictures(plan.data), np.array(plan.tier("unet").base), plan.vision_config().size
+    parts = [base[start : start + 64] for start in range(0, len(base), 64)]
+    return statistics(torch.cat([clip.embed_image(shrink(pictures.rgb(part), size).to(plan.device)).cpu() for part in parts]))
 
 
 def write_words(folder: Path, captions: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from core.metrics import frechet_distance
 from core.pipeline import EMBEDDED, TextToImage
 from core.training.autoencoder import psnr
 from tests.quality.judge import Judge, drawings, train
+from tests.quality.page import page
 from tests.quality.prompts import Catalogue, Question, asked, drawn, scores
 
 ROWS = ("judge", "vae", "clip", "trained", "held out", "colours", "languages", "frechet")
@@ -33,12 +34,15 @@ def main() -> int:
     parser.add_argument("--model", type=Path, default=EMBEDDED)
     parser.add_argument("--data", type=Path, default=Path(".data/emoji-128"))
     parser.add_argument("--work", type=Path, default=Path(".train/judge"))
+    parser.add_argument("--page", type=Path, help="write the page of samples to this PNG")
     parser.add_argument("--every", type=int, default=1, help="ask only every so-manieth question")
     options = parser.parse_args()
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"there is no row {', '.join(sorted(unknown))}: choose among {', '.join(ROWS)}")
     pipe = load_pipeline(options.model, device="cpu", dtype="fp32")
     catalogue = Catalogue(pipe.extras.vocabulary, options.data)
+    if options.page:
+        page(pipe, options.data).save(options.page, optimize=True)
     for state in train(options.data, options.work, catalogue.hexcodes):
         if state.step % 100 == 0:
             sys.stderr.write(f"judge {state.step}/{state.steps} right {state.terms['right']:.2f}\n")
