@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
+from core.nets.attention import attend
 from core.nets.classifier import NoisyClassifier
 from core.nets.clip import Clip, TextEncoder, contrastive_loss, summed_contrastive_loss
 from core.nets.configs import (
@@ -238,3 +239,11 @@ def test_the_full_text_encoder_agrees_with_transformers(config: TextConfig) -> N
     ids = torch.randint(0, 49000, (1, 77))
     ids[:, 40:] = config.eos
     assert relative(ours(ids).states, peer(ids).last_hidden_state) < 1e-4
+
+
+def test_attention_with_and_without_gradients_is_one_formula() -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, length, 8, dtype=torch.float64) for length in (5, 7, 7))
+    recorded = attend(q, k, v)
+    with torch.no_grad():
+        torch.testing.assert_close(recorded, attend(q, k, v), rtol=1e-12, atol=1e-12)
