@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from core.nets.layers import like_rows
 
-
 SHORT = 256  # keys
 
 
