@@ -10,6 +10,7 @@ os.environ.pop("GRADIO_VIBE_MODE", None)  # lets visitors run code, by design
 
 import atexit
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def serve(options: Options) -> None:
     from core import load_pipeline
 
     pipe = load_pipeline(options.model, device=options.device, dtype=options.dtype, prediction=options.prediction)
+    for note in pipe.parts.notes:
+        print(note, file=sys.stderr)
     engine = Engine(pipe)
     own_temp_folder()
     try:

@@ -7,6 +7,7 @@ picture count. Numbers are handed to Recipe as they were typed: it alone says wh
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import socket
 import sys
@@ -72,7 +73,7 @@ def common(prog: str, about: str) -> Parser:
     parser = Parser(prog=prog, description=about, allow_abbrev=False)
     add = parser.add_argument
     add("--model", metavar="PATH", help="a diffusers folder or a .safetensors file (default: the embedded model)")
-    add("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    add("--device", metavar="D", default="auto", help="auto, cpu, cuda, cuda:1 or mps (mps is untested; default: auto)")
     add("--dtype", metavar="T", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
     add("--prediction", metavar="P", help="eps or v: what the network predicts, if its files do not say")
     add("--no-setup", action="store_true", help="never install anything")
@@ -178,12 +179,17 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         stop(f"{error.name} is missing from this Python; run launch.py without --no-setup, or "
              "`python -m pip install -r requirements.txt`.")
+    except ValueError as error:
+        from core.errors import UserError  # only now: whatever imports core waits for torch
+
+        if not isinstance(error, UserError):
+            raise
+        stop(str(error))
     return 0
 
 
 def generate(args: argparse.Namespace) -> int:
     """Make the pictures of one recipe, with a progress bar on stderr and each written path on stdout."""
-    from core.errors import UserError
     from core.pipeline import load_pipeline
     from studio.png import save_png
 
@@ -195,8 +201,6 @@ def generate(args: argparse.Namespace) -> int:
         for index, image in enumerate(images):
             path = args.out if len(images) == 1 else args.out.with_stem(f"{args.out.stem}-{index + 1}")
             print(save_png(path, image, recipe, index, pipe.hash))
-    except UserError as error:
-        stop(str(error))
     except OSError as error:
         stop(f"{error.filename or args.out} cannot be used ({error.strerror or error}); choose another path.")
     return 0
@@ -208,6 +212,8 @@ def writable(out: Path) -> Path:
         stop(f"--out is {str(out)!r}; the picture is written as PNG, so end the name in .png.")
     if not out.absolute().parent.is_dir():
         stop(f"there is no folder {str(out.absolute().parent)!r} to write to; make it first, or choose another --out.")
+    if not os.access(out.absolute().parent, os.W_OK):
+        stop(f"the folder {str(out.absolute().parent)!r} cannot be written to; choose another --out.")
     return out
 
 
@@ -241,7 +247,7 @@ def painted(pipe: TextToImage, recipe: Recipe) -> list[Image.Image]:
         text = f"{bar:─<24} step {done}/{moves}, {nfe} network evaluations, {time.perf_counter() - began:.1f} s"
         print(f"\r{text} ", end="", file=sys.stderr, flush=True)
 
-    for note in pipe.notes(recipe):
+    for note in (*pipe.parts.notes, *pipe.notes(recipe)):
         print(note, file=sys.stderr)
     show(0, 0)
     try:

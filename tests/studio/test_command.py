@@ -69,6 +69,16 @@ def test_words_that_do_not_fit_are_named(model, tmp_path, capsys) -> None:
     assert "zebra" in capsys.readouterr().err
 
 
+def test_what_is_assumed_of_a_model_is_said_unless_it_is_told(model, tmp_path, capsys) -> None:
+    pictures = {}
+    for told in ([], ["--prediction", "eps"], ["--prediction", "v"]):
+        out = tmp_path / "a.png"
+        generate("a cat", "--model", str(model), *SMALL, *told, "--out", str(out))
+        assert ("eps is assumed" in capsys.readouterr().err) == (not told)
+        pictures["".join(told)] = out.read_bytes()
+    assert pictures[""] == pictures["--predictioneps"] != pictures["--predictionv"]
+
+
 @pytest.mark.parametrize(("args", "words"), [
     (["--steps", "1.5"], "steps is 1.5"),
     (["--steps", "nan"], "steps is NaN"),
@@ -81,6 +91,7 @@ def test_words_that_do_not_fit_are_named(model, tmp_path, capsys) -> None:
     (["--sigmas", "1,2,3"], "sigmas"),
     (["--device", "toaster"], "toaster"),
     (["--dtype", "int4"], "int4"),
+    (["--prediction", "noise"], "eps, v or x0, not 'noise'"),
 ])  # fmt: skip
 def test_a_mistake_ends_in_one_line_and_exit_code_2(args, words, tmp_path, capsys) -> None:
     with pytest.raises(SystemExit) as left:
@@ -94,6 +105,35 @@ def test_a_file_that_is_no_model_ends_in_one_line(tmp_path, capsys) -> None:
     with pytest.raises(SystemExit):
         generate("a cat", "--model", str(tmp_path / "model.safetensors"))
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("args", "words"), [
+    (["--model", "cut.safetensors"], "cut.safetensors is incomplete"), (["--device", "toaster"], "device is 'toaster'"),
+    (["--dtype", "int4"], "dtype is 'int4'"), (["--prediction", "noise"], "not 'noise'"),
+])  # fmt: skip
+def test_what_the_app_cannot_load_ends_in_one_line_too(args, words, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cut.safetensors").write_bytes(bytes(5))
+    with pytest.raises(SystemExit) as left:
+        command.run(command.parse(args))
+    seen = capsys.readouterr()
+    assert left.value.code == 2 and words in seen.err and seen.err.count("\n") == 1 and not seen.out
+
+
+def test_a_fault_of_ours_is_not_passed_off_as_a_mistake_of_the_user(monkeypatch) -> None:
+    def broken(options: object) -> None:
+        raise ValueError("a slip")
+
+    monkeypatch.setattr("studio.app.serve", broken)
+    with pytest.raises(ValueError, match="a slip"):
+        command.run(command.parse([]))
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_the_picture_is_made(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(command.os, "access", lambda path, mode: mode != command.os.W_OK)  # root may write anywhere
+    with pytest.raises(SystemExit) as left:
+        command.parse(["generate", "a cat", "--out", str(tmp_path / "a.png")])
+    assert left.value.code == 2 and f"{str(tmp_path)!r} cannot be written to" in capsys.readouterr().err
 
 
 def test_generate_brings_in_neither_the_app_nor_a_compiler(model, tmp_path) -> None:
