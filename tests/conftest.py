@@ -1,7 +1,10 @@
-"""What every test may rely on: nothing asks the network, and what a machine lacks is skipped with its reason."""
+"""What every test may rely on: nothing asks the network, what a machine lacks is skipped with its reason, and what was
+measured against a peer stands in one table at the end of the run.
+"""
 
 import os
 import shutil
+from typing import Any, Protocol
 
 import pytest
 
@@ -25,6 +28,38 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("no CUDA device on this machine")
     if item.get_closest_marker("browser") and browser_path() is None:
         pytest.skip("no Chromium on this machine (CHROMIUM may name one)")
+
+
+class Parity(Protocol):
+    """What the fixture `parity` gives a test."""
+
+    def __call__(self, kind: str, ours: str, peer: str, difference: float, limit: float = 1e-4) -> None: ...
+
+
+@pytest.fixture
+def parity(record_property: Any) -> Parity:
+    """Hold something of ours to its peer: the difference must not exceed the limit, and is kept for the table."""
+
+    def hold(kind: str, ours: str, peer: str, difference: float, limit: float = 1e-4) -> None:
+        record_property("parity", (kind, ours, peer, difference, limit))
+        assert difference <= limit, f"{ours} differs from {peer} by {difference:.1e}, which may be {limit:.0e}"
+
+    return hold
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The largest difference of everything that this run held to a peer."""
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    found = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "parity"]
+    worst: dict[tuple[Any, ...], float] = {}
+    for *row, difference, limit in found:
+        worst[*row, limit] = max(difference, worst.get((*row, limit), 0.0))
+    if worst:
+        terminalreporter.section("largest differences to peers")
+        terminalreporter.write_line("| kind | ours | peer | largest difference | may be |\n|---|---|---|---|---|")
+    for (*row, limit), difference in sorted(worst.items()):
+        figures = ("bit-equal" if not figure else f"{figure:.1e}" for figure in (difference, limit))
+        terminalreporter.write_line(f"| {' | '.join([*row, *figures])} |")
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,8 @@ class Sizes:
 
 SMALL_1 = Sizes(1, (32, 64, 64), (True, True, False), 2, (32, 64), 1, 32, 64, 2)
 SMALL_2 = Sizes(2, (64, 128), (True, False), 1, (32, 32, 64), 2, 64, 96, 2)
-REAL_1 = Sizes(1, (320, 640, 1280, 1280), (True, True, True, False), 2, (128, 256, 512, 512), 2, 768, 3072, 12, 12)
+REAL = (320, 640, 1280, 1280), (True, True, True, False), 2, (128, 256, 512, 512), 2
+REAL_1, REAL_2 = Sizes(1, *REAL, 768, 3072, 12, 12), Sizes(2, *REAL, 1024, 4096, 23, 16)
 
 
 def build(sizes: Sizes, seed: int = 0, prediction: str = "epsilon") -> StableDiffusionPipeline:

@@ -14,6 +14,7 @@ class Written(NamedTuple):
     pipe: Any
     folder: Path
     single: Path
+    name: str
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Written]:
         pipe = builders.build(sizes, prediction=prediction)
         folder = builders.write_folder(pipe, home / f"small-{sizes.generation}")
         single = builders.write_single(pipe, home / f"single-{sizes.generation}.safetensors")
-        made[sizes.generation] = Written(pipe, folder, single)
+        made[sizes.generation] = Written(pipe, folder, single, f"small SD {sizes.generation}")
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -15,10 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.checkpoints.load import Components, load_checkpoint
+from core.checkpoints.plan import plan_file
+from core.checkpoints.read import Entry, Header
 from core.errors import UserError
+from core.nets.configs import CLIP_L_TEXT, OPENCLIP_H_TEXT, SD1_UNET, SD2_UNET, SD_VAE
 
 pytest.importorskip("diffusers")
 from tests.checkpoints import builders
+from tests.conftest import Parity
 
 NETWORKS = ("unet", "vae", "text_encoder")
 HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
@@ -31,6 +36,12 @@ def weights(parts: Components) -> dict[str, Tensor]:
 def bit_equal(a: Components, b: Components) -> bool:
     one, other = weights(a), weights(b)
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def farthest(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    """The largest difference between two tables of weights with the same names."""
+    assert a.keys() == b.keys()
+    return max((a[name].float() - b[name].float()).abs().max().item() for name in a)
 
 
 def relative(a: Tensor, b: Tensor) -> float:
@@ -57,16 +68,16 @@ def differences(parts: Components, pipe: Any) -> dict[str, float]:
     }
 
 
-def test_the_folder_agrees_with_diffusers_and_transformers(small: Any) -> None:
-    assert max(differences(load_checkpoint(small.folder), small.pipe).values()) < 1e-4
+@pytest.mark.parametrize("layout", ["folder", "single"])
+def test_both_layouts_agree_with_diffusers_and_transformers(small: Any, layout: str, parity: Parity) -> None:
+    name = {"folder": "folder", "single": "single file"}[layout]
+    for part, found in differences(load_checkpoint(getattr(small, layout)), small.pipe).items():
+        parity("checkpoint", f"{small.name}, {name}, {part}", "diffusers and transformers", found)
 
 
-def test_the_single_file_agrees_with_diffusers_and_transformers(small: Any) -> None:
-    assert max(differences(load_checkpoint(small.single), small.pipe).values()) < 1e-4
-
-
-def test_folder_and_single_file_give_bit_equal_weights(small: Any) -> None:
+def test_folder_and_single_file_give_bit_equal_weights(small: Any, parity: Parity) -> None:
     folder, single = load_checkpoint(small.folder), load_checkpoint(small.single)
+    parity("checkpoint", f"{small.name}, single file", "the same as a folder", farthest(weights(single), weights(folder)), 0)
     assert bit_equal(folder, single)
     assert folder.tokenizer.pad == single.tokenizer.pad and folder.prediction == single.prediction
     assert np.array_equal(folder.schedule.beta, single.schedule.beta)
@@ -104,6 +115,26 @@ def test_every_tensor_of_the_networks_is_used_and_every_parameter_made_once(smal
     assert not [p for part in NETWORKS for p in getattr(parts, part).parameters() if p.requires_grad or p.is_meta]
     places = [tensor.untyped_storage().data_ptr() for tensor in weights(parts).values()]
     assert len(set(places)) == len(places)
+
+
+REAL = {1: (builders.REAL_1, SD1_UNET, CLIP_L_TEXT), 2: (builders.REAL_2, SD2_UNET, OPENCLIP_H_TEXT)}
+
+
+@pytest.mark.parametrize("generation", REAL)
+@pytest.mark.parametrize("trimmed", [False, True], ids=["as published", "made from a folder"])
+def test_the_real_sizes_are_read_off_the_shapes_of_a_single_file(generation: int, trimmed: bool) -> None:
+    """SD 2's has OpenCLIP-H's 24 layers, of which 23 are read; one that was made from a folder has no more than these."""
+    sizes, unet, text = REAL[generation]
+    with torch.device("meta"):
+        tensors = builders.single_tensors(builders.build(sizes), extras=not trimmed)
+    if trimmed:
+        tensors = {name: tensor for name, tensor in tensors.items() if ".resblocks.23." not in name}
+    entries = {name: Entry(Path("x"), name, "F16", tuple(tensor.shape), 0, 0) for name, tensor in tensors.items()}
+    plan = plan_file(Header(Path("x.safetensors"), entries, {}), None)
+    found = [draft.model.config for draft in plan.drafts]
+    assert found == [unet, SD_VAE, dataclasses.replace(text, projection=found[2].projection)]
+    assert plan.tokenizer.pad == {1: 49407, 2: 0}[generation]  # SD 2 pads with "!"
+    assert not any("left out" in note for note in plan.notes)
 
 
 def test_a_folder_that_we_write_loads_and_diffusers_opens_it_too(ours: Path) -> None:

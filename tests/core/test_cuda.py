@@ -14,6 +14,8 @@ from core import SAMPLERS, Recipe, load_pipeline
 from core.noise import Noise
 from core.pipeline import TextToImage
 from tests.checkpoints.builders import SMALL_1, build, write_folder
+from tests.conftest import Parity
+from tests.core.tiny import write_tiny
 
 pytestmark = pytest.mark.cuda
 RECIPE = Recipe(prompt="a red apple", negative="blurry", steps=6, seed=7, gamma=2, width=64, height=64)
@@ -47,22 +49,37 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def test_every_network_answers_as_on_the_cpu(cpu: TextToImage, gpu: TextToImage) -> None:
+def test_every_network_answers_as_on_the_cpu(cpu: TextToImage, gpu: TextToImage, parity: Parity) -> None:
     ids = cpu.tokenizer.encode(["a red apple", ""])
     context = cpu.text_encoder(ids).states
-    assert relative(gpu.text_encoder(ids.cuda()).states.cpu(), context) < 1e-4
-    x = torch.randn(2, 4, 16, 16)
-    t = torch.tensor([10.0, 900.0])
-    assert relative(gpu.unet(x.cuda(), t.cuda(), context.cuda()).cpu(), cpu.unet(x, t, context)) < 1e-4
-    assert relative(gpu.vae.decode(x.cuda()).cpu(), cpu.vae.decode(x)) < 1e-4
-    picture = torch.rand(1, 3, 64, 64) * 2 - 1
-    assert relative(gpu.vae.encode(picture.cuda()).mean.cpu(), cpu.vae.encode(picture).mean) < 1e-4
+    x, t, picture = torch.randn(2, 4, 16, 16), torch.tensor([10.0, 900.0]), torch.rand(1, 3, 64, 64) * 2 - 1
+    for name, here, there in (
+        ("text encoder", context, gpu.text_encoder(ids.cuda()).states),
+        ("U-Net", cpu.unet(x, t, context), gpu.unet(x.cuda(), t.cuda(), context.cuda())),
+        ("VAE, decode", cpu.vae.decode(x), gpu.vae.decode(x.cuda())),
+        ("VAE, encode", cpu.vae.encode(picture).mean, gpu.vae.encode(picture.cuda()).mean),
+    ):
+        parity("on the GPU", name, "the CPU", relative(there.cpu(), here))
+
+
+@torch.no_grad()
+def test_the_towers_of_clip_and_the_classifier_answer_as_on_the_cpu(gpu: TextToImage, tmp_path: Path, parity: Parity) -> None:
+    write_tiny(tmp_path / "tiny")
+    here, there = (load_pipeline(tmp_path / "tiny", device=device).extras for device in ("cpu", "cuda"))
+    picture, x, t = torch.rand(2, 3, 32, 32) * 2 - 1, torch.randn(2, 4, 16, 16), torch.tensor([10.0, 900.0])
+    words = ["a red cat", "a blue apple"]
+    for name, one, other in (
+        ("CLIP, pictures", here.eyes.of_pictures(picture), there.eyes.of_pictures(picture.cuda())),
+        ("CLIP, words", here.eyes.of_words(words), there.eyes.of_words(words)),
+        ("classifier", here.judge.network(x, t).fine, there.judge.network(x.cuda(), t.cuda()).fine),
+    ):
+        parity("on the GPU", name, "the CPU", relative(other.cpu(), one))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_ends_where_it_ends_on_the_cpu(cpu: TextToImage, gpu: TextToImage, sampler: str) -> None:
+def test_every_sampler_ends_where_it_ends_on_the_cpu(cpu: TextToImage, gpu: TextToImage, sampler: str, parity: Parity) -> None:
     recipe = RECIPE.replace(sampler=sampler)
-    assert relative(last(gpu, recipe), last(cpu, recipe)) < 1e-3
+    parity("on the GPU", f"a run with {sampler}", "the CPU", relative(last(gpu, recipe), last(cpu, recipe)), 1e-3)
 
 
 def test_a_run_on_the_gpu_repeats_itself_to_the_bit(gpu: TextToImage) -> None:

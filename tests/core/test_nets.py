@@ -27,6 +27,7 @@ from core.nets.configs import (
 from core.nets.layers import time_embedding
 from core.nets.unet import UNet
 from core.nets.vae import AutoencoderKL
+from tests.conftest import Parity
 
 SMALL_SD1 = UNetConfig(channels=(32, 64, 64), attends=(True, True, False), heads=(4, 4, 4), context_dim=48, groups=8)
 SMALL_SD2 = UNetConfig(
@@ -35,7 +36,10 @@ SMALL_SD2 = UNetConfig(
 SMALL_EMBEDDED = UNetConfig(
     channels=(32, 64, 96), attends=(False, True, True), heads=(1, 2, 3), layers=1, context_dim=24, groups=16
 )
-SMALL_UNETS = pytest.mark.parametrize("config", [SMALL_SD1, SMALL_SD2, SMALL_EMBEDDED], ids=["sd1", "sd2", "embedded"])
+SMALL = {"SD 1": SMALL_SD1, "SD 2": SMALL_SD2, "embedded": SMALL_EMBEDDED}
+SMALL_UNETS = pytest.mark.parametrize("config", SMALL.values(), ids=["sd1", "sd2", "embedded"])
+UNET_PEER, VAE_PEER = "diffusers UNet2DConditionModel", "diffusers AutoencoderKL"
+TEXT_PEER, CLIP_PEER = "transformers CLIPTextModel", "transformers CLIPModel"
 SMALL_VAES = pytest.mark.parametrize("attention", [True, False], ids=["attention", "plain"])
 
 
@@ -64,12 +68,13 @@ def test_a_configuration_survives_the_ecosystems_config_file(config: UNetConfig)
 @SMALL_UNETS
 @pytest.mark.parametrize("side", [(8, 8), (12, 20), (9, 7)], ids=str)
 @torch.no_grad()
-def test_the_unet_agrees_with_diffusers_at_any_size(config: UNetConfig, side: tuple[int, int]) -> None:
+def test_the_unet_agrees_with_diffusers_at_any_size(config: UNetConfig, side: tuple[int, int], parity: Parity) -> None:
     peer, ours = make_peer("UNet2DConditionModel", config), UNet(config)
     ours.load_state_dict(peer.state_dict())
     x, context = torch.randn(2, 4, *side), torch.randn(2, 7, config.context_dim)
     t = torch.tensor([3, 900])
-    assert relative(ours(x, t, context), peer(x, t, context).sample) < 1e-4
+    family = next(name for name, small in SMALL.items() if small is config)
+    parity("network", f"small U-Net, {family}", UNET_PEER, relative(ours(x, t, context), peer(x, t, context).sample))
 
 
 @SMALL_UNETS
@@ -86,16 +91,17 @@ def test_several_conditions_in_one_call_are_the_same_as_one_call_each(config: UN
 
 @SMALL_VAES
 @torch.no_grad()
-def test_the_autoencoder_agrees_with_diffusers(attention: bool) -> None:
+def test_the_autoencoder_agrees_with_diffusers(attention: bool, parity: Parity) -> None:
     config = small_vae(attention)
     peer, ours = make_peer("AutoencoderKL", config), AutoencoderKL(config)
     ours.load_state_dict(peer.state_dict())
     x = torch.rand(2, 3, 32, 48) * 2 - 1
     theirs, posterior = peer.encode(x).latent_dist, ours.encode(x)
-    assert relative(posterior.mean, theirs.mean) < 1e-4
-    assert relative(posterior.logvar, theirs.logvar) < 1e-4
-    assert relative(ours.decode(posterior.mean), peer.decode(theirs.mean).sample) < 1e-4
-    assert relative(posterior.kl(), theirs.kl()) < 1e-4
+    decoded = relative(ours.decode(posterior.mean), peer.decode(theirs.mean).sample)
+    parity("network", "small VAE, encode", VAE_PEER, relative(posterior.mean, theirs.mean))
+    parity("network", "small VAE, encode", VAE_PEER, relative(posterior.logvar, theirs.logvar))
+    parity("network", "small VAE, decode", VAE_PEER, decoded)
+    parity("network", "small VAE, KL", VAE_PEER, relative(posterior.kl(), theirs.kl()))
 
 
 @torch.no_grad()
@@ -129,7 +135,7 @@ def small_text(activation: str) -> TextConfig:
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 @torch.no_grad()
-def test_the_text_encoder_agrees_with_transformers(activation: str) -> None:
+def test_the_text_encoder_agrees_with_transformers(activation: str, parity: Parity) -> None:
     transformers = pytest.importorskip("transformers")
     config = small_text(activation)
     torch.manual_seed(4)
@@ -139,12 +145,13 @@ def test_the_text_encoder_agrees_with_transformers(activation: str) -> None:
     ids = torch.randint(0, 97, (3, 16))
     ids[:, 9:] = 98
     theirs, states = peer(ids), ours(ids)
-    assert relative(states.states, theirs.last_hidden_state) < 1e-4
-    assert relative(states.pooled, theirs.pooler_output) < 1e-4
+    name = f"small text encoder, {activation}"
+    parity("network", name, TEXT_PEER, relative(states.states, theirs.last_hidden_state))
+    parity("network", name, TEXT_PEER, relative(states.pooled, theirs.pooler_output))
 
 
 @torch.no_grad()
-def test_both_towers_and_the_temperature_agree_with_transformers() -> None:
+def test_both_towers_the_temperature_and_the_loss_agree_with_transformers(parity: Parity) -> None:
     transformers = pytest.importorskip("transformers")
     text = small_text("quick_gelu")
     vision = VisionConfig(size=32, patch=8, width=48, layers=2, heads=4, mlp=96, projection=24)
@@ -154,10 +161,14 @@ def test_both_towers_and_the_temperature_agree_with_transformers() -> None:
     ).eval()
     ours = Clip(text, vision)
     ours.load_state_dict(peer.state_dict())
-    x, ids = torch.randn(5, 3, 32, 32), torch.randint(0, 97, (4, 16))
+    x, ids = torch.randn(5, 3, 32, 32), torch.randint(0, 97, (5, 16))
     ids[:, 6:] = 98
-    theirs = peer(input_ids=ids, pixel_values=x)
-    assert relative(ours(x, ids), theirs.logits_per_image) < 1e-4
+    theirs = peer(input_ids=ids, pixel_values=x, return_loss=True)
+    logits = ours(x, ids)
+    assert relative(logits, logits.T) > 0.1  # so that rows and columns cannot stand for each other
+    parity("network", "small CLIP, logits", CLIP_PEER, relative(logits, theirs.logits_per_image))
+    parity("network", "small CLIP, loss", CLIP_PEER, relative(contrastive_loss(logits), theirs.loss))
+    assert ours.logit_scale.requires_grad
 
 
 def test_the_documents_loss_at_random_initialisation_is_two_ln_n_and_clips_is_half_of_it() -> None:
@@ -200,35 +211,45 @@ def test_what_the_network_does_not_build_is_refused_with_its_name() -> None:
         UNetConfig.from_json(data | {"block_out_channels": [32, 64]})
 
 
+@pytest.mark.parametrize(("network", "config", "published"), [
+    (UNet, SD1_UNET, 859_520_964), (UNet, SD2_UNET, 865_910_724), (AutoencoderKL, SD_VAE, 83_653_863),
+    (TextEncoder, CLIP_L_TEXT, 123_060_480), (TextEncoder, OPENCLIP_H_TEXT, 340_387_840),
+])  # fmt: skip
+def test_the_networks_of_stable_diffusion_have_the_published_number_of_weights(network, config, published: int) -> None:
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in network(config).parameters()) == published
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("config", [SD1_UNET, SD2_UNET], ids=["sd1", "sd2"])
 @torch.no_grad()
-def test_the_full_unet_agrees_with_diffusers(config: UNetConfig) -> None:
+def test_the_full_unet_agrees_with_diffusers(config: UNetConfig, parity: Parity) -> None:
     peer = make_peer("UNet2DConditionModel", config)
     with torch.device("meta"):
         ours = UNet(config)
     ours.load_state_dict(peer.state_dict(), assign=True)
     x, context = torch.randn(1, 4, 32, 32), torch.randn(1, 77, config.context_dim)
-    assert relative(ours(x, 500.0, context), peer(x, 500.0, context).sample) < 1e-4
+    family = "SD 1.5" if config is SD1_UNET else "SD 2"
+    parity("network", f"full U-Net, {family}", UNET_PEER, relative(ours(x, 500.0, context), peer(x, 500.0, context).sample))
 
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_the_full_autoencoder_agrees_with_diffusers() -> None:
+def test_the_full_autoencoder_agrees_with_diffusers(parity: Parity) -> None:
     peer = make_peer("AutoencoderKL", SD_VAE)
     with torch.device("meta"):
         ours = AutoencoderKL(SD_VAE)
     ours.load_state_dict(peer.state_dict(), assign=True)
     x = torch.rand(1, 3, 128, 128) * 2 - 1
     mean = peer.encode(x).latent_dist.mean
-    assert relative(ours.encode(x).mean, mean) < 1e-4
-    assert relative(ours.decode(mean), peer.decode(mean).sample) < 1e-4
+    parity("network", "full VAE, encode", VAE_PEER, relative(ours.encode(x).mean, mean))
+    parity("network", "full VAE, decode", VAE_PEER, relative(ours.decode(mean), peer.decode(mean).sample))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", [CLIP_L_TEXT, OPENCLIP_H_TEXT], ids=["clip_l", "openclip_h"])
 @torch.no_grad()
-def test_the_full_text_encoder_agrees_with_transformers(config: TextConfig) -> None:
+def test_the_full_text_encoder_agrees_with_transformers(config: TextConfig, parity: Parity) -> None:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(7)
     peer = transformers.CLIPTextModel(transformers.CLIPTextConfig(**config.to_json())).eval()
@@ -238,7 +259,8 @@ def test_the_full_text_encoder_agrees_with_transformers(config: TextConfig) -> N
     ours.load_state_dict(state, assign=True)
     ids = torch.randint(0, 49000, (1, 77))
     ids[:, 40:] = config.eos
-    assert relative(ours(ids).states, peer(ids).last_hidden_state) < 1e-4
+    family = "CLIP L" if config is CLIP_L_TEXT else "OpenCLIP H"
+    parity("network", f"full text encoder, {family}", TEXT_PEER, relative(ours(ids).states, peer(ids).last_hidden_state))
 
 
 def test_attention_with_and_without_gradients_is_one_formula() -> None:

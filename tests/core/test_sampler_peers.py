@@ -4,16 +4,13 @@ The denoiser is an exact mixture in float64, asked for eps or v. A path is built
 (which diffusers rounds to float32, so ours are those rounded values), and x is compared after every move, at unit
 variance: largest difference over largest value. Theirs has our alpha_bar in float64 and runs twice: with the casts of x
 to float32 that several classes make in every step, and with `torch.float32` in their module read as float64, which
-leaves only real differences.
-
-`python -m tests.core.test_sampler_peers` prints the table of largest differences.
+leaves only real differences. The largest of each stand in the table at the end of the run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import itertools
 import sys
 import types
 from collections.abc import Iterator
@@ -30,6 +27,7 @@ from core.prediction import READ, Prediction
 from core.sampling import sample
 from core.schedules import CLEAN, FLOOR, Level, Path, Schedule, make, make_path, zero_terminal_snr
 from core.toy import GaussianMixture
+from tests.conftest import Parity
 
 CAST, EXACT = 1e-4, 1e-9  # what the largest difference may be
 STEPS = (10, 20, 50)
@@ -196,27 +194,25 @@ def spacings(case: Case) -> list[dict[str, Any]]:
     return [*({"timestep_spacing": name} for name in case.spacings), *case.more]
 
 
-def spacing_name(spacing: dict[str, Any]) -> str:
-    return spacing.get("timestep_spacing") or next(iter(spacing)).split("_")[1]
-
-
 @pytest.mark.parametrize("predicts", ["eps", "v"])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", CASES)
 def test_a_sampler_makes_the_moves_of_the_class_of_diffusers_that_it_names(
-    name: str, schedule: str, predicts: str
+    name: str, schedule: str, predicts: str, parity: Parity
 ) -> None:
     case = CASES[name]
     assert SAMPLERS[name.split()[0]].same_as.startswith(case.kind)
     for spacing in spacings(case):
+        limit = allowed(case, SCHEDULES[schedule], predicts, spacing)
+        where = "" if limit == CAST else ", eps in almost pure noise"
         for steps in STEPS:
             cast, exact = compared(name, SCHEDULES[schedule], predicts, steps, spacing)
-            assert cast <= allowed(case, SCHEDULES[schedule], predicts, spacing), (spacing, steps)
-            assert exact <= EXACT, (spacing, steps)
+            parity("sampler", name, f"{case.kind}{where}", cast, limit)
+            parity("sampler", name, f"{case.kind}{where}, in float64", exact, EXACT)
 
 
 @pytest.mark.parametrize("name", ZERO)
-def test_from_pure_noise_a_sampler_makes_its_peers_moves_too(name: str) -> None:
+def test_from_pure_noise_a_sampler_makes_its_peers_moves_too(name: str, parity: Parity) -> None:
     """Zero terminal SNR, v: theirs begin at alpha_bar = 0 (DDIM) or 2⁻²⁴, and so do ours on their own path."""
     case = CASES[name]
     schedule = zero_terminal_snr(SCHEDULES["scaled_linear"])
@@ -228,7 +224,8 @@ def test_from_pure_noise_a_sampler_makes_its_peers_moves_too(name: str) -> None:
                                    wanted, rtol=1e-6)  # fmt: skip
         path = levels(peer, case, schedule)
         mine = ours(name.split()[0], path, "v", **case.knobs)
-        assert difference(mine, theirs(peer, case, path, "v", exact=True)) <= 1e-7  # the root of a rounding error
+        made = theirs(peer, case, path, "v", exact=True)
+        parity("sampler", name, f"{case.kind}, from pure noise", difference(mine, made), 1e-7)  # the root of a rounding error
 
 
 def test_the_comparison_finds_a_difference_of_one_part_in_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,41 +275,18 @@ def k_compared(order: int, schedule: Schedule, predicts: str, steps: int, spacin
 @pytest.mark.parametrize("predicts", ["eps", "v"])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("order", [2, 3])
-def test_dpm_solver_makes_the_steps_of_k_diffusion(order: int, schedule: str, predicts: str) -> None:
+def test_dpm_solver_makes_the_steps_of_k_diffusion(order: int, schedule: str, predicts: str, parity: Parity) -> None:
     assert SAMPLERS[f"dpm_solver_{order}"].same_as == f"k-diffusion's dpm_solver_{order}_step"
     for spacing in K_SPACINGS:
         for steps in STEPS:
-            assert k_compared(order, SCHEDULES[schedule], predicts, steps, spacing) <= EXACT
+            found = k_compared(order, SCHEDULES[schedule], predicts, steps, spacing)
+            parity("sampler", f"dpm_solver_{order}", f"k-diffusion {order}_step, in float64", found, EXACT)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_is_compared_with_somebody(name: str) -> None:
-    if name not in {case.split()[0] for case in CASES} | {"dpm_solver_2", "dpm_solver_3"}:
+    """One that joins may wait for its row; the eleven may not lose theirs."""
+    compared = {case.split()[0] for case in CASES} | {"dpm_solver_2", "dpm_solver_3"}
+    assert len(compared & set(SAMPLERS)) >= 11
+    if name not in compared:
         pytest.skip(f"nobody has compared {name} with {SAMPLERS[name].same_as} yet: add a row to CASES")
-
-
-# ------------------------------------------------------------------------------------------------------------ table
-
-
-def rows() -> Iterator[tuple[str, ...]]:
-    """Sampler, peer, schedule, prediction, largest difference with casts and in float64, spacings."""
-    for name, case in CASES.items():
-        for schedule, predicts in itertools.product(SCHEDULES.values(), ("eps", "v")):
-            grid = list(itertools.product(spacings(case), STEPS))
-            worst = np.max([compared(name, schedule, predicts, steps, spacing) for spacing, steps in grid], axis=0)
-            names = ", ".join(map(spacing_name, spacings(case)))
-            yield name, case.kind, schedule.name, predicts, f"{worst[0]:.1e}", f"{worst[1]:.1e}", names
-    for order, schedule, predicts in itertools.product((2, 3), SCHEDULES.values(), ("eps", "v")):
-        worst = max(k_compared(order, schedule, predicts, n, spacing) for n in STEPS for spacing in K_SPACINGS)
-        kind = f"k-diffusion {order}_step"
-        figures = (f"{worst:.1e}",) * 2
-        yield f"dpm_solver_{order}", kind, schedule.name, predicts, *figures, ", ".join(K_SPACINGS)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    print("Largest relative difference of x after any move, over 10, 20 and 50 steps and the levels named:\n")
-    print("| sampler | peer | schedule | predicts | with its casts to float32 | in float64 | levels |")
-    print("|---|---|---|---|---|---|---|")
-    for row in rows():
-        print("|", " | ".join(row), "|")
