@@ -37,6 +37,8 @@ from core.schedules import Path as Levels
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "emoji-128"
 DTYPES = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+KINDS = ("cpu", "cuda", "mps")  # of device; mps is allowed and untested
+REMEMBERED = 64  # prompts whose states are kept
 TILED_ABOVE = 96 * 96  # latent cells from which the VAE decodes in tiles
 
 Pictures = Mapping[str, Image.Image]  # what a recipe's digests stand for
@@ -95,8 +97,8 @@ class TextToImage:
 
     def complete(self, recipe: Recipe) -> Recipe:
         """The recipe with all that it left to the model filled in; raises UserError if it names another model."""
-        if recipe.model not in (None, self.name, self.hash):
-            raise UserError(f"The recipe is for the model {recipe.model}, and {self.name} is loaded: load that one, or clear "
+        if recipe.model not in (None, self.name) and recipe.model != self.hash:  # the hash only then: it reads the whole file
+            raise UserError(f"The recipe is for the model {recipe.model!r}, and {self.name} is loaded: load that one, or clear "
                             "the recipe's model.")  # fmt: skip
         return recipe.replace(
             model=self.name,
@@ -136,6 +138,9 @@ class TextToImage:
             raise UserError("These recipes differ in more than prompt, guidance scale and seed: run them one after the other.")
         noise = self.noise(recipes)
         path, start = self.path(first), None
+        if first.branch is not None and first.branch.step >= len(path):
+            raise UserError(f"branch.step is {first.branch.step}; from a picture at strength {first.strength:g} this run has "
+                            f"{len(path)} steps: branch earlier, or raise the strength.")  # fmt: skip
         denoise = self.denoiser(recipes)
         if first.image is not None:
             known = self.encode(self._picture(first.image, first, pictures)).expand(len(noise.seeds), -1, -1, -1)
@@ -207,7 +212,8 @@ class TextToImage:
     @torch.no_grad()
     def text_states(self, texts: Sequence[str]) -> Tensor:
         """The text encoder's states [B, L, D], weighted as the prompts say; the prompts seen last are remembered."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._states]
+        known = {text: self._states[text] for text in dict.fromkeys(texts) if text in self._states}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
             read = [said(text) for text in new]
             ids = self.tokenizer.encode([one.text for one in read])
@@ -215,10 +221,13 @@ class TextToImage:
             if any(one.weighted for one in read):
                 weights = torch.stack([token_weights(self.tokenizer, one) for one in read]).to(self.device)
                 states = emphasised(states, self.text_states([""])[0], weights)
-            while len(self._states) > 64:
-                self._states.pop(next(iter(self._states)), None)
-            self._states.update(zip(new, states, strict=True))
-        return torch.stack([self._states[text] for text in texts])
+            known.update(zip(new, states, strict=True))
+        for text, one in known.items():  # those asked for now go to the end, those not seen for longest are dropped
+            self._states.pop(text, None)
+            self._states[text] = one
+        while len(self._states) > REMEMBERED:
+            self._states.pop(next(iter(self._states)))
+        return torch.stack([known[text] for text in texts])
 
     def notes(self, recipe: Recipe) -> list[str]:
         """Sentences about what a recipe cannot have as it says: words that do not fit, weights out of range."""
@@ -241,11 +250,17 @@ class TextToImage:
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
-        """Scaled latents [B, 4, h, w] to pictures [B, 3, H, W] in [−1, 1], large ones in tiles."""
+        """Scaled latents [B, 4, h, w] to pictures [B, 3, H, W] in [−1, 1], large ones in tiles.
+
+        Raises UserError for a picture that is not finite: on a screen it would be black.
+        """
         z = latent.to(self.device, self.dtype) / self.vae.config.scaling_factor
         tiled = z.shape[-1] * z.shape[-2] > TILED_ABOVE
         decode = self.vae.decode_tiled if tiled else self.vae.decode
-        return torch.cat([decode(one) for one in z.split(1 if tiled else 4)]).clamp(-1, 1)
+        x = torch.cat([decode(one) for one in z.split(1 if tiled else 4)])
+        if not bool(x.isfinite().all()):
+            raise UserError("The picture became NaN when it was decoded: try --dtype fp32.")
+        return x.clamp(-1, 1)
 
     def pictures(self, latent: Tensor) -> list[Image.Image]:
         """Decoded latents as pictures."""
@@ -322,8 +337,11 @@ def load_pipeline(
     try:
         where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         torch.empty(1, device=where)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device is {device!r}; this machine has {_devices()}.") from error
+        known = where.type in KINDS
+    except (RuntimeError, AssertionError):
+        known = False
+    if not known:
+        raise UserError(f"device is {device!r}; this machine has {_devices()}.")
     parts = load_checkpoint(path or EMBEDDED, where, DTYPES[dtype], prediction)
     for part in (parts.unet, parts.vae):
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -123,7 +123,7 @@ class Branch(BaseModel):
         for name in changes:
             if name not in BRANCHING:
                 raise PydanticCustomError("change", f"{name!r} cannot change within a run; {_one_of(BRANCHING)} can")
-        return changes
+        return {name: clean_text(value) if isinstance(value, str) else value for name, value in changes.items()}
 
 
 class Recipe(BaseModel):

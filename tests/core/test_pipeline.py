@@ -17,6 +17,7 @@ from core.noise import Noise
 from core.pipeline import TextToImage
 from core.recipe import Branch, Guidance
 from tests.checkpoints.builders import SMALL_1, SMALL_2, build, write_folder
+from tests.conftest import Parity
 
 SMALL = Recipe(prompt="a red apple", steps=4, seed=7, gamma=2, width=64, height=32)
 
@@ -41,25 +42,31 @@ def last(pipe: TextToImage, recipe: Recipe, **kwargs) -> torch.Tensor:
     return step.x_next
 
 
-def test_a_picture_is_the_one_that_diffusers_makes_of_the_same_noise(both) -> None:
+def test_a_picture_is_the_one_that_diffusers_makes_of_the_same_noise(both, parity: Parity) -> None:
     peer, pipe = both
     recipe = SMALL.replace(sampler="ddim", negative="blurry", steps=6)
     f = pipe.vae.factor
     noise = Noise([recipe.seed], (4, 32 // f, 64 // f))(0)
     theirs = peer(
         recipe.prompt, negative_prompt=recipe.negative, num_inference_steps=6, guidance_scale=1 + recipe.gamma,
-        latents=noise, height=32, width=64, output_type="np",
+        latents=noise, height=32, width=64, output_type="latent",
     ).images  # fmt: skip
+    latent, name = last(pipe, recipe), "SD 1" if pipe.parts.prediction == "eps" else "SD 2"
+    parity("whole run", f"{name}, ddim, 6 steps, CFG scale 3", "diffusers StableDiffusionPipeline",
+           ((latent - theirs).abs().max() / theirs.abs().max()).item())  # fmt: skip
+    with torch.no_grad():
+        picture = peer.image_processor.postprocess(peer.vae.decode(theirs / peer.vae.config.scaling_factor).sample, "np")
     ours = np.stack([np.asarray(image) / 255 for image in pipe.images(recipe)])
-    psnr = -10 * np.log10(np.mean((ours - theirs) ** 2))
-    assert psnr > 50
+    assert -10 * np.log10(np.mean((ours - picture) ** 2)) > 50
 
 
 def test_a_picture_is_the_same_alone_and_in_any_batch(pipe: TextToImage) -> None:
-    together = pipe.images(SMALL.replace(batch=3))
-    for i, image in enumerate(together):
-        alone = np.asarray(pipe.images(SMALL.replace(seed=SMALL.seed + i))[0], dtype=int)
-        assert np.abs(np.asarray(image, dtype=int) - alone).max() <= 1
+    """To one of 255 levels; pictures of other seeds are far from it, so that this says something."""
+    alone = [np.asarray(pipe.images(SMALL.replace(seed=SMALL.seed + i))[0], dtype=int) for i in range(4)]
+    assert min(np.abs(alone[i] - alone[j]).max() for i in range(4) for j in range(i)) > 20
+    for batch in (2, 3, 4):
+        for i, image in enumerate(pipe.images(SMALL.replace(batch=batch))):
+            assert np.abs(np.asarray(image, dtype=int) - alone[i]).max() <= 1
 
 
 def test_different_recipes_run_as_one_batch_as_they_run_alone(pipe: TextToImage) -> None:
@@ -101,6 +108,12 @@ def test_a_branch_without_a_difference_is_the_run_itself_and_counts_on(pipe: Tex
     assert not torch.equal(steps[3].x_next, last(pipe, recipe))
 
 
+def test_ones_own_levels_are_those_that_a_run_visits(pipe: TextToImage) -> None:
+    sigmas = (9.0, 3.0, 0.7, 0.0)
+    steps = list(pipe.run(SMALL.replace(sigmas=sigmas)))
+    assert [step.cur.nsr for step in steps] + [steps[-1].nxt.nsr] == pytest.approx(sigmas)
+
+
 def picture() -> Image.Image:
     rng = np.random.default_rng(0)
     return Image.fromarray(rng.integers(0, 255, (32, 64, 3), dtype=np.uint8))
@@ -114,6 +127,13 @@ def test_from_a_picture_fewer_steps_are_run_and_it_must_be_at_hand(pipe: TextToI
     assert len(list(pipe.run(recipe, {DIGEST: picture()}))) == 2
     with pytest.raises(UserError, match="not at hand"):
         next(pipe.run(recipe))
+
+
+def test_a_branch_behind_the_end_of_a_run_from_a_picture_is_refused(pipe: TextToImage) -> None:
+    recipe = SMALL.replace(image=DIGEST, strength=0.5, branch=Branch(step=2, changes={"prompt": "a pear"}))
+    with pytest.raises(UserError, match=r"branch\.step is 2; .* has 2 steps"):
+        next(pipe.run(recipe, {DIGEST: picture()}))
+    assert len(list(pipe.run(recipe.replace(branch=Branch(step=1, changes={})), {DIGEST: picture()}))) == 2
 
 
 def test_inpainting_keeps_what_the_mask_leaves_and_changes_the_rest(pipe: TextToImage) -> None:
@@ -138,8 +158,22 @@ def test_a_recipe_is_completed_with_what_the_model_has_and_completing_twice_chan
     full = pipe.complete(Recipe(prompt="x", width=64, height=64))
     assert full.spacing and full.end and full.model == pipe.name
     assert pipe.complete(full) == full
+    assert "hash" not in vars(pipe.parts)  # 4 GB need not be read before a picture
+    assert pipe.complete(Recipe(prompt="x", model=pipe.hash)).model == pipe.name
     with pytest.raises(UserError, match="another"):
         pipe.complete(Recipe(prompt="x", model="another"))
+
+
+def test_a_prompt_is_remembered_right_however_many_others_came_between(
+    pipe: TextToImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.pipeline.REMEMBERED", 3)
+    apple, pear = pipe.text_states(["an apple"])[0], pipe.text_states(["a pear"])[0]
+    for word in ("one", "two", "three", "four"):  # at each, an old one and a new one are asked for together
+        together = pipe.text_states(["an apple", word, "an apple"])
+        assert torch.equal(together[0], apple) and torch.equal(together[2], apple)
+    assert len(pipe.text_states([f"word {i}" for i in range(9)])) == 9 and len(pipe._states) == 3
+    torch.testing.assert_close(pipe.text_states(["a pear", "x"])[0], pear)
 
 
 def test_words_that_do_not_fit_are_named(pipe: TextToImage) -> None:
@@ -160,6 +194,23 @@ def test_a_result_that_is_not_finite_is_said_and_not_shown(pipe: TextToImage) ->
             weight.copy_(kept)
 
 
+def test_a_picture_that_overflows_only_when_it_is_decoded_is_said_and_not_shown(pipe: TextToImage) -> None:
+    """As a VAE does in fp16: without a word the picture would be black."""
+    with pytest.raises(UserError, match="NaN when it was decoded"):
+        pipe.pictures(torch.full((1, 4, 4, 8), 1e38))
+
+
+@pytest.mark.parametrize("model", ["../../etc/passwd", "/etc/passwd", "a\0b", "https://example.org/x.safetensors", "~/x"])
+def test_a_recipe_names_a_loaded_model_and_never_a_file(pipe: TextToImage, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unexpected(*_: object) -> None:
+        raise AssertionError("a model was looked for")
+
+    monkeypatch.setattr("core.pipeline.load_checkpoint", unexpected)
+    monkeypatch.setattr("core.checkpoints.plan.read_header", unexpected)
+    with pytest.raises(UserError, match=f"and {pipe.name} is loaded"):
+        next(pipe.run(SMALL.replace(model=model)))
+
+
 def test_a_preview_has_a_pixel_a_cell_and_is_linear_in_the_latents(pipe: TextToImage) -> None:
     z = 0.01 * torch.randn(2, 4, 8, 6)
     assert [image.size for image in pipe.preview(z)] == [(6, 8), (6, 8)]
@@ -174,6 +225,9 @@ def test_large_latents_are_decoded_in_tiles_to_the_right_size(pipe: TextToImage,
 
 
 def test_an_unknown_dtype_device_and_model_each_get_a_sentence(tmp_path: Path) -> None:
-    for arguments in ({"dtype": "fp12"}, {"device": "cuda:99"}, {"path": tmp_path / "missing.safetensors"}):
-        with pytest.raises(UserError):
+    for arguments, says in (
+        ({"dtype": "fp12"}, "fp12"), ({"device": "cuda:99"}, "cuda:99"), ({"device": "toaster"}, "this machine has cpu"),
+        ({"device": "meta"}, "this machine has cpu"), ({"path": tmp_path / "missing.safetensors"}, "There is no model"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=says):
             load_pipeline(**arguments)

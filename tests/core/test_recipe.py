@@ -154,6 +154,12 @@ def test_a_branch_is_the_recipe_with_its_changes():
         step=8, changes={"prompt": "a dog", "sampler": "euler"})
 
 
+def test_the_words_of_a_branch_are_cleaned_as_those_of_a_recipe():
+    hostile = Recipe(prompt="a cat", branch={"step": 3, "changes": {"prompt": " a\0 dog\ud800", "negative": "x\u202e"}})
+    assert hostile == Recipe(prompt="a cat", branch={"step": 3, "changes": {"prompt": "a dog", "negative": "x"}})
+    assert Recipe.from_json(hostile.to_json()) == hostile and hostile.digest
+
+
 def test_equal_recipes_have_equal_digests_and_others_do_not():
     one, two = Recipe(prompt="a cat", steps=20), Recipe(prompt=" a cat\0", gamma=4, knobs={})
     assert one == two and one.digest == two.digest and hash(one) == hash(two)
