@@ -1,13 +1,17 @@
 """The two commands of the README: what is set up and when, and how each thing that goes wrong is said in one line."""
 
+import ast
 import base64
+import fnmatch
 import hashlib
+import importlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -94,9 +98,10 @@ def test_a_taken_port_is_named() -> None:
         assert port in one_line(run(PORT=port))
 
 
-def test_a_wrong_python_is_told_which_ones_will_do(house: Path) -> None:
-    line = one_line(run(at=house, python=("-c", f"{AGAIN} sys.version_info = (3, 10, 4, 'final', 0); {START}")))
-    assert "3.10" in line and "3.11" in line and "3.13" in line
+@pytest.mark.parametrize("minor", [10, 14])
+def test_a_wrong_python_is_told_which_ones_will_do(house: Path, minor: int) -> None:
+    line = one_line(run(at=house, python=("-c", f"{AGAIN} sys.version_info = (3, {minor}, 4, 'final', 0); {START}")))
+    assert f"3.{minor}" in line and "3.11" in line and "3.13" in line
 
 
 def test_no_setup_installs_nothing_and_says_what_is_missing(house: Path) -> None:
@@ -108,6 +113,23 @@ def test_a_folder_that_cannot_be_written_is_named(house: Path) -> None:
     (house / ".venv").write_text("a file where the folder should be")
     done = run(at=house, python=BARE)
     assert done.returncode == 2 and ".venv" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+def test_a_folder_of_somebody_else_is_named_and_a_way_out_too(monkeypatch, capsys) -> None:
+    def refused(folder: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(launch.venv, "create", refused)
+    monkeypatch.setattr(launch, "works", lambda python: False)
+    with pytest.raises(SystemExit) as left:
+        launch.set_up("app", "", allowed=True)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert left.value.code == 2 and "Permission denied" in line and "a folder of your own" in line
+
+
+def test_an_old_python_can_read_what_tells_it_that_it_is_too_old() -> None:
+    for name in ("launch.py", "studio/options.py"):
+        ast.parse((ROOT / name).read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
 def test_no_network_and_no_wheels_end_in_one_line_that_names_the_way_out(house: Path) -> None:
@@ -168,6 +190,17 @@ def test_a_bare_python_is_set_up_once_and_everything_runs_in_its_venv(house: Pat
     (house / ".venv" / "pyvenv.cfg").write_text("")  # a .venv that does not work is made anew
     (house / ".venv" / "installed-app").unlink()
     assert run("generate", at=house, python=BARE).returncode == 7
+
+
+def test_pip_installs_all_that_the_code_reads_and_the_command_of_the_readme() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns, assets = (told["tool"]["setuptools"]["package-data"][name] for name in ("*", "assets"))
+    files = [path for name in ("core", "studio") for path in (ROOT / name).rglob("*") if path.is_file()]
+    beside = [path.name for path in files if path.suffix not in (".py", ".pyc")]
+    assert beside and not [name for name in beside if not any(fnmatch.fnmatch(name, one) for one in patterns)]
+    assert assets == ["**/*"]
+    module, _, name = told["project"]["scripts"]["diffusion-studio"].partition(":")
+    assert getattr(importlib.import_module(module), name) is launch.main
 
 
 def test_the_exit_code_of_the_tests_is_passed_through(house: Path) -> None:

@@ -57,6 +57,8 @@ KINDS: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]] =
     "inpainting": (lambda t: t | {U + "input_blocks.0.0.weight": T(32, 9, 3, 3)}, "an inpainting model"),
     "pix2pix": (lambda t: t | {U + "input_blocks.0.0.weight": T(32, 8, 3, 3)}, "an InstructPix2Pix model"),
     "depth": (lambda t: t | {U + "input_blocks.0.0.weight": T(32, 5, 3, 3)}, "depth-to-image"),
+    "upscaler": (lambda t: t | {U + "input_blocks.0.0.weight": T(32, 7, 3, 3)}, "an upscaler"),
+    "six channels": (lambda t: t | {U + "input_blocks.0.0.weight": T(32, 6, 3, 3)}, "reads 6 channels"),
     "LoRA": (lambda t: {"lora_unet_down_blocks_0.lora_up.weight": T(4), "lora_te_x.alpha": T(1)}, "a LoRA"),
     "LoRA of diffusers": (lambda t: {"unet.down_blocks.0.attn.to_q.lora_A.weight": T(4)}, "a LoRA"),
     "LyCORIS": (lambda t: {"x.hada_w1_a": T(4)}, "a LyCORIS"),
