@@ -18,9 +18,11 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from studio import page
 from studio.engine import Engine
 from studio.limits import Limits
 from studio.options import Options
+from studio.settings import Settings
 from studio.tabs import denoise, guidance, prompt, samplers, schedules
 
 TABS = (
@@ -35,20 +37,22 @@ MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 def build(engine: Engine) -> gr.Blocks:
     """Every tab on one page."""
     with gr.Blocks(title="Diffusion Studio", analytics_enabled=False, delete_cache=(300, 3600)) as demo:
-        with gr.Row(elem_id="head"):
-            gr.Markdown("# Diffusion Studio")
-            gr.Markdown(f"{engine.pipe.name}", elem_id="model")
-        with gr.Tabs():
+        head = page.head(engine.pipe.name)
+        settings = {}
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             for label, tab in TABS:
                 with gr.Tab(label, id=label.lower()):
-                    tab(engine, demo)
+                    settings[label.lower()] = tab(engine, demo) or Settings()
+        page.connect(demo, engine, head, tabs, settings)
     demo.queue(api_open=False, max_size=128, default_concurrency_limit=64, status_update_rate="auto")
     return demo
 
 
 def theme() -> gr.themes.Base:
     """Calm: one accent, much white, the system's own letters."""
-    return gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=FONT, font_mono=MONO, radius_size="lg")
+    rem = [f"{pixels / 16}rem" for pixels in (9, 10, 12, 14, 16, 22, 26)]  # Gradio's own sizes, such that all grow together
+    text = gr.themes.Size(*rem, name="text_rem")
+    return gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=FONT, font_mono=MONO, radius_size="lg", text_size=text)
 
 
 def profile(options: Options) -> dict[str, Any]:
@@ -59,7 +63,8 @@ def profile(options: Options) -> dict[str, Any]:
         "max_file_size": "15mb", "max_threads": 16, "state_session_capacity": 500, "enable_monitoring": False,
         "run_history": False, "footer_links": ["api", "gradio"], "show_error": False, "strict_cors": True,
         "ssr_mode": False, "pwa": False, "allowed_paths": [], "blocked_paths": [str(ASSETS)],
-        "theme": theme(), "css_paths": sorted(ASSETS.glob("*.css")), "app_kwargs": {"middleware": [Middleware(Limits)]},
+        "theme": theme(), "head": page.SCRIPT, "css_paths": sorted(ASSETS.glob("*.css")),
+        "app_kwargs": {"middleware": [Middleware(Limits)]},
     }  # fmt: skip
 
 

@@ -23,8 +23,9 @@ from studio import controls, film, looks, movie, probe, strip
 from studio.engine import Engine, cost
 from studio.figures import data_uri, duration, file_name, summary
 from studio.jobs import Done, Failed, Job, Preview, Queued, Run, Stopped
-from studio.links import to_query
+from studio.links import to_run
 from studio.png import save_png
+from studio.settings import address_of
 
 EMPTY = "There is no film yet: press Generate first."
 FORMS = {"GIF": "gif", "WebP, animated": "webp", "MP4 video": "mp4", "PNG contact sheet": "sheet"}
@@ -127,10 +128,9 @@ class Desk:
 
     def arrived(self, recipe: Recipe, request: gr.Request) -> dict[Any, Any]:
         """What else to show when a film is there: its recipe, its link, and the other future's widgets as it has them."""
-        page = request.headers.get("referer", "").partition("?")[0]
         base = recipe.replace(branch=None)
         shot = {"a": base.to_json()} | ({"b": recipe.to_json()} if recipe.branch else {})
-        said = {self.shot: shot, self.link: f"{page}?{to_query(recipe, tab='denoise')}"}
+        said = {self.shot: shot, self.link: f"{address_of(request)}?{to_run(recipe, 'denoise')}"}
         return said if recipe.branch else said | {widget: getattr(base, name) for name, widget in self.other.items()}
 
     # ------------------------------------------------------------------------------------------------- on demand

@@ -22,9 +22,8 @@ from core.schedules import SPACINGS
 from studio import controls, film, movie
 from studio.darkroom import FORMS, Desk, told, written
 from studio.engine import Engine, cost
-from studio.figures import scale
 from studio.jobs import Done, Failed, Run, Stopped
-from studio.links import from_query
+from studio.settings import Settings
 
 ASSETS = Path(__file__).parents[2] / "assets"
 IDLE = {"state": "idle", "line": "Press Generate: the whole run comes as a film, and every step of it can be looked into."}
@@ -34,10 +33,9 @@ SHOWN = "(at, ...rest) => [(f => f?.dataset.k ? f.dataset.k + f.dataset.lane : '
 ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64}
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 HERE: dict[str, Any] = ENGINE | PRIVATE | {"js": SHOWN, "trigger_mode": "once"}
-REST = ("schedule", "end", "guidance", "rng", "width", "height", "tier", "branch")  # kept from a link without a widget
 
 
-def tab(engine: Engine, demo: gr.Blocks) -> None:
+def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     """Lay out the tab and connect it with the engine."""
     with gr.Row(elem_id="film-desk"):
         with gr.Column(elem_id="film-ask"):
@@ -69,7 +67,7 @@ def tab(engine: Engine, demo: gr.Blocks) -> None:
         with gr.Column(elem_id="film-settings"):
             sampler = controls.sampler_widgets(within="film-")
             steps = controls.number_slider("steps", "Steps", most=100, within="film-")
-            gamma, both = controls.gamma_slider(within="film-")
+            gamma, _ = controls.gamma_slider(within="film-")
             seed = controls.seed_box(within="film-")
             with gr.Accordion("More", open=False):
                 negative = controls.negative_box(within="film-")
@@ -89,8 +87,8 @@ def tab(engine: Engine, demo: gr.Blocks) -> None:
     noise.click(desk.known_noise, [at, shot], [probe_view, go, halt], **HERE)
     again.click(desk.same_again, [at, shot], [probe_view, go, halt], **HERE)
     make.click(desk.export, [at, shot, form], [file, strip_view, go, halt], **HERE)
-    demo.load(opened(tuple(fields), sampler), None, [*asked, both], **PRIVATE)
     gr.api(endpoint(engine), api_name="denoise", **ENGINE)
+    return Settings(fields, sampler, rest=rest)
 
 
 def prompt_box(elem_id: str) -> gr.Textbox:
@@ -117,30 +115,6 @@ def other_widgets() -> tuple[dict[str, Any], gr.Button]:
             gamma, _ = controls.gamma_slider(within="film-other-")
     go = gr.Button("Continue from this step with these", elem_id="film-branch")
     return {"prompt": prompt, "sampler": sampler, "gamma": gamma}, go
-
-
-def opened(fields: tuple[str, ...], sampler: controls.SamplerWidgets) -> Callable[[gr.Request], list[Any]]:
-    """The handler that sets the widgets to what a link to this tab says; the Prompt tab tells what cannot be used."""
-
-    def open_link(request: gr.Request) -> list[Any]:
-        link = from_query(dict(request.query_params))
-        if link.places.get("tab") != "denoise":
-            return [gr.skip()] * (len(fields) + len(sampler.inputs) + 2)
-        recipe = link.recipe
-        values = {name: getattr(recipe, name) for name in fields}
-        values |= {"seed": str(recipe.seed) if "seed" in link.given else "-1", "spacing": recipe.spacing or "model"}
-        for name in ("steps", "gamma"):  # the sliders show what is sensible; a link may go as far as Recipe does
-            if values[name] != allowed(name)["default"]:
-                values[name] = gr.update(value=values[name], maximum=allowed(name)["maximum"])
-        knobs = [
-            gr.update(visible=True, value=recipe.knobs.get(name, slider.value))
-            if owner == recipe.sampler else gr.update(visible=False)
-            for (owner, name), slider in sampler.knobs.items()
-        ]  # fmt: skip
-        rest = {name: value for name, value in recipe.model_dump(exclude_defaults=True).items() if name in REST}
-        return [rest, *values.values(), recipe.sampler, *knobs, scale(recipe.gamma)]
-
-    return open_link
 
 
 def endpoint(engine: Engine) -> Callable[..., Any]:

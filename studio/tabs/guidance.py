@@ -19,6 +19,7 @@ from studio import figures_guidance as figures
 from studio.checks import real, whole
 from studio.engine import Engine, cost
 from studio.figures import duration
+from studio.settings import Settings
 from studio.status import followed, status
 from studio.sweep import AUTO, MOST_SEEDS, Progress, Sweep, numbers, swept
 from studio.sweep_endpoint import endpoint
@@ -41,23 +42,25 @@ PROMPT = "red apple, flat"
 E0, EC = "ε<sub>0</sub>", "ε<sub>c</sub>"
 
 
-def tab(engine: Engine, demo: gr.Blocks) -> None:
+def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     """Lay out the column and the pages."""
     with gr.Row(elem_id="guidance"):
         with gr.Column(elem_id="g-ask"):
             column = ask(engine)
-        with gr.Column(elem_id="g-show"), gr.Tabs(elem_id="g-pages") as pages:
+        with gr.Column(elem_id="g-show"), gr.Tabs(elem_id="g-pages", overflow_behavior="wrap") as pages:
             with gr.Tab("Trade-off", id="sweep"):
                 sweep_page = page_of_sweep(engine, column)
             with gr.Tab("Triangle", id="triangle"):
-                triangle_page = page_of_triangle(engine, column)
+                triangle_page, gamma = page_of_triangle(engine, column)
             with gr.Tab("Interval and rescale", id="effects"):
-                page_of_effects(engine, column)
+                effects = page_of_effects(engine, column)
             with gr.Tab("Classifier", id="classifier"):
-                page_of_classifier(engine, column)
+                classifier = page_of_classifier(engine, column)
     chosen = Opening(engine, triangle_page, pages)
     sweep_page.stage.select(chosen.open, sweep_page.last, [pages, *triangle_page.outputs], **ENGINE, **PRIVATE)
     gr.api(endpoint(engine), api_name="guidance_sweep", **ENGINE)
+    fields = dict(zip(column.fields, column.widgets, strict=True)) | {"gamma": gamma}
+    return Settings(fields, column.sampler, sweep_page.view | effects | classifier, pages=pages)
 
 
 # ------------------------------------------------------------------------------------------------------- what is made
@@ -175,10 +178,11 @@ def press(label: str, name: str) -> tuple[gr.Button, gr.Button]:
 
 @dataclass(frozen=True)
 class SweepPage:
-    """The sweep's view, and the sweep that it shows."""
+    """The sweep's view, the sweep that it shows, and what is set on it."""
 
     stage: gr.HTML
     last: gr.State
+    view: dict[str, Any]
 
 
 def page_of_sweep(engine: Engine, column: Column) -> SweepPage:
@@ -207,7 +211,7 @@ def page_of_sweep(engine: Engine, column: Column) -> SweepPage:
 
     gr.on([go.click, scales.submit], sweep, [scales, label, *column.inputs], [*made.outputs, last], trigger_mode="once",
           **ENGINE, **PRIVATE)  # fmt: skip
-    return SweepPage(made.stage, last)
+    return SweepPage(made.stage, last, {"scales": scales, "class": label})
 
 
 def notes(sentences: list[str]) -> list[str]:
@@ -249,8 +253,8 @@ def sweep_view(now: Progress, drawn: dict[tuple[int, int], list[str]]) -> dict[s
 # ------------------------------------------------------------------------------------------------------- one run
 
 
-def page_of_triangle(engine: Engine, column: Column) -> Page:
-    """One run's predictions in their plane."""
+def page_of_triangle(engine: Engine, column: Column) -> tuple[Page, gr.Slider]:
+    """One run's predictions in their plane, and the scale that they are for."""
     formula(f"0, {E0}, {EC} and ε = {E0} + w ({EC} − {E0}) in their own plane")
     with gr.Row(elem_classes="g-controls"):
         gamma = gamma_slider("triangle")
@@ -264,7 +268,7 @@ def page_of_triangle(engine: Engine, column: Column) -> Page:
             yield update
 
     go.click(show, [gamma, *column.inputs], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
-    return made
+    return made, gamma
 
 
 @dataclass(frozen=True)
@@ -291,7 +295,7 @@ class Opening:
             first = {}
 
 
-def page_of_effects(engine: Engine, column: Column) -> None:
+def page_of_effects(engine: Engine, column: Column) -> dict[str, Any]:
     """Where along the run guidance acts, and how much of its overshoot is taken back."""
     formula("w acts where low ≤ σ/α ≤ high; &nbsp; x<sub>0</sub> · (r · std<sub>c</sub>/std + 1 − r)")
     with gr.Row(elem_classes="g-controls"):
@@ -330,9 +334,10 @@ def page_of_effects(engine: Engine, column: Column) -> None:
     gr.on([low.change, high.change, column.widgets[3].change], redraw, settings, made.stage, queue=False,
           trigger_mode="always_last", **PRIVATE)  # fmt: skip
     go.click(compare, [gamma, low, high, rescale, *column.inputs], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
+    return {"effects_gamma": gamma, "low": low, "high": high, "rescale": rescale}
 
 
-def page_of_classifier(engine: Engine, column: Column) -> None:
+def page_of_classifier(engine: Engine, column: Column) -> dict[str, Any]:
     """Both kinds of guidance from one noise, step by step."""
     lacks = engine.pipe.extras.missing("classifier")
     formula(f"ε = {E0} + (1 + γ)({EC} − {E0}) &nbsp; beside &nbsp; ε = {E0} − σ γ ∇ log p(y | x)")
@@ -355,6 +360,7 @@ def page_of_classifier(engine: Engine, column: Column) -> None:
             yield update
 
     go.click(compare, [label, gamma, judged, *column.inputs], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
+    return {"target": label, "free_gamma": gamma, "judged_gamma": judged}
 
 
 def checked(make: Callable[[], Any]) -> Any:

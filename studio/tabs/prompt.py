@@ -137,7 +137,7 @@ class Desk:
         """Set the widgets to what the page's address says; whatever cannot be used is told in one notice."""
         width = 1 + len(self.fields) + len(self.sampler.inputs) + 1
         link = from_query(dict(request.query_params))
-        if not link.given and not link.notice:
+        if link.places.get("tab", "prompt") != "prompt" or not (link.given or link.notice):
             return [gr.skip()] * width
         recipe, notice = link.recipe, link.notice
         lost = sorted(link.given & {"sigmas", "image", "mask", "strength", "branch"})

@@ -27,7 +27,8 @@ from studio.figures import scale
 from studio.figures_schedules import drawn
 from studio.grids import KINDS, NOTHING, Grid, axis, grid, numbers
 from studio.jobs import LAST, Done, Failed, Stopped
-from studio.links import from_query, to_query
+from studio.links import to_run
+from studio.settings import Settings
 from studio.status import followed, status
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -43,7 +44,7 @@ ETAS = (0, 0.1, 0.2, 0.3, 0.5, 0.75, 1)
 LABELS = [(entry.label, entry.id) for entry in SAMPLERS.values()]
 
 
-def tab(engine: Engine, demo: gr.Blocks) -> None:
+def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     """Lay out the pages; what they race and paint is set once above them."""
     with gr.Row(elem_id="samplers-base"):
         prompt = gr.Textbox("a red apple", label="Prompt", max_lines=1, scale=4, elem_id="samplers-prompt")
@@ -53,29 +54,21 @@ def tab(engine: Engine, demo: gr.Blocks) -> None:
         seed = gr.Textbox("7", label="Seed: one noise for all", max_lines=1, scale=2, elem_id="samplers-seed")
     base = [prompt, gamma, seed]
     gamma.change(lambda value: gr.update(label=scale(value)), gamma, gamma, queue=False, trigger_mode="always_last", **PRIVATE)
-    with gr.Tabs(elem_id="samplers"):
+    view: dict[str, Any] = {}
+    with gr.Tabs(elem_id="samplers", overflow_behavior="wrap") as pages:
         with gr.Tab("Race", id="race"):
-            race_page(engine, base)
+            view |= race_page(engine, base)
         with gr.Tab("Pictures", id="pictures"):
-            pictures_page(engine, base)
+            view |= pictures_page(engine, base)
         with gr.Tab("X/Y/Z", id="xyz"):
-            xyz_page(engine, base)
+            view |= xyz_page(engine, base)
         with gr.Tab("Fresh noise", id="fresh"):
-            fan_page(engine)
+            view |= fan_page(engine)
         with gr.Tab("All samplers", id="all"):
             heads = ("sampler", "how it moves", "order", "calls a step", "paper")
             gr.Markdown(figures.markdown_table(heads, figures.registry_rows()), elem_id="samplers-table")
-    demo.load(open_link, None, base, **PRIVATE)
     gr.api(endpoint(engine), api_name="sampler_race", **ENGINE)
-
-
-def open_link(request: gr.Request) -> list[Any]:
-    """Set what the pages begin with to what the page's address says, if it means this tab."""
-    link = from_query(dict(request.query_params))
-    if link.places.get("tab") != "samplers":
-        return [gr.skip()] * 3
-    recipe = link.recipe
-    return [recipe.prompt, recipe.gamma, str(recipe.seed) if "seed" in link.given else "7"]
+    return Settings({"prompt": prompt, "gamma": gamma, "seed": seed}, view=view, pages=pages)
 
 
 def base_of(prompt: Any, gamma: Any, seed: Any, **more: Any) -> Recipe:
@@ -84,7 +77,7 @@ def base_of(prompt: Any, gamma: Any, seed: Any, **more: Any) -> Recipe:
 
 def address(recipe: Recipe) -> str:
     """The link that opens a run where it can be looked at step by step."""
-    return "?" + to_query(recipe, tab="denoise")
+    return "?" + to_run(recipe, "denoise")
 
 
 def canvas(name: str, idle: str) -> gr.HTML:
@@ -133,7 +126,7 @@ def connect(engine: Engine, shown: gr.HTML, go: gr.Button, halt: gr.Button, work
 # ------------------------------------------------------------------------------------------------------- the race
 
 
-def race_page(engine: Engine, base: Sequence[Any]) -> None:
+def race_page(engine: Engine, base: Sequence[Any]) -> dict[str, Any]:
     """Error against NFE, on an exact mixture or on the loaded model, and the orders that come of it."""
     places = [(f"exact: {name.replace('_', ' ')}", name) for name in PLANAR]
     with gr.Row(elem_classes="samplers-desk"):
@@ -162,6 +155,7 @@ def race_page(engine: Engine, base: Sequence[Any]) -> None:
         return figures.markdown_table(heads, figures.orders(points)) if points else ""
 
     connect(engine, shown, go, halt, work, [on, toy, names, steps, *base], [(orders, table), (held, list)])
+    return {"on": on, "toy": toy, "race_samplers": names, "race_steps": steps}
 
 
 def race_file(kind: str, points: list[Point]) -> tuple[str, bytes]:
@@ -202,7 +196,7 @@ def race_work(engine: Engine, where: Any, names: Any, steps: Any, recipe: Recipe
 # ------------------------------------------------------------------------------------------------------- pictures
 
 
-def pictures_page(engine: Engine, base: Sequence[Any]) -> None:
+def pictures_page(engine: Engine, base: Sequence[Any]) -> dict[str, Any]:
     """Samplers as rows, steps as columns, one noise; and the thousand steps of DDPM beside fifty of DDIM."""
     with gr.Row(elem_classes="samplers-desk"):
         with gr.Column():
@@ -237,6 +231,7 @@ def pictures_page(engine: Engine, base: Sequence[Any]) -> None:
 
     connect(engine, shown, go, halt, work, [names, steps, spacing, *base])
     connect(engine, shown, twenty, halt, beside, base)
+    return {"samplers": names, "steps": steps, "spacing": spacing}
 
 
 def grid_work(engine: Engine, made: Grid) -> tuple[Callable[[], Generator], float]:
@@ -253,7 +248,7 @@ def grid_work(engine: Engine, made: Grid) -> tuple[Callable[[], Generator], floa
 # ------------------------------------------------------------------------------------------------------- X/Y/Z
 
 
-def xyz_page(engine: Engine, base: Sequence[Any]) -> None:
+def xyz_page(engine: Engine, base: Sequence[Any]) -> dict[str, Any]:
     """Any three settings against each other."""
     starts = (("Sampler", "DDIM, DPM++ 2M"), ("Steps", "4, 8, 16"), (NOTHING, ""))
     with gr.Row(elem_classes="samplers-desk"):
@@ -278,6 +273,7 @@ def xyz_page(engine: Engine, base: Sequence[Any]) -> None:
         return grid_work(engine, grid(recipe, *made))
 
     connect(engine, shown, go, halt, work, [*axes, *base])
+    return dict(zip(("x", "x_values", "y", "y_values", "z", "z_values"), axes, strict=True))
 
 
 def example(kind: Any) -> Any:
@@ -289,7 +285,7 @@ def example(kind: Any) -> Any:
 # ------------------------------------------------------------------------------------------------------- fresh noise
 
 
-def fan_page(engine: Engine) -> None:
+def fan_page(engine: Engine) -> dict[str, Any]:
     """Eight runs from one point with different fresh noise, for any eta."""
     schedule = engine.pipe.schedule
 
@@ -318,8 +314,9 @@ def fan_page(engine: Engine) -> None:
     shown = gr.HTML(view(0.3, 20, 3, "ring"), html_template='<div class="fan"></div>', js_on_load=SCRIPT, apply_default_css=False,
                     elem_id="fan")  # fmt: skip
     gr.Markdown(TEXTS[3], elem_classes="lesson", latex_delimiters=LATEX)
-    moved = [part for slider in (eta, steps, start) for part in (slider.input, slider.release)]
-    gr.on([*moved, toy.change], draw, [eta, steps, start, toy], shown, trigger_mode="always_last", **PRIVATE)
+    asked = [eta, steps, start, toy]
+    gr.on([widget.change for widget in asked], draw, asked, shown, trigger_mode="always_last", **PRIVATE)
+    return {"eta": eta, "fan_steps": steps, "start": start, "fan_toy": toy}
 
 
 # ------------------------------------------------------------------------------------------------------- for programs

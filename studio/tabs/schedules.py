@@ -25,6 +25,7 @@ from studio.engine import Engine
 from studio.figures_schedules import QUANTITIES
 from studio.jobs import Done, Failed
 from studio.links import to_query
+from studio.settings import Settings
 from studio.uploads import SafeImage
 
 SCRIPT = (Path(__file__).parents[2] / "assets" / "schedules.js").read_text(encoding="utf-8")
@@ -35,19 +36,21 @@ SIDE = 192  # pixels of a noised picture: enough for a projector, little for a p
 DIMS = (32, 64, 128, 256, 320)
 
 
-def tab(engine: Engine, demo: gr.Blocks) -> None:
+def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     """Lay out the four pages."""
     own: Schedule = engine.pipe.schedule
-    with gr.Tabs(elem_id="schedules"):
+    view: dict[str, Any] = {}
+    with gr.Tabs(elem_id="schedules", overflow_behavior="wrap") as pages:
         with gr.Tab("Curves", id="curves"):
-            curves_page(own)
+            view |= curves_page(own)
         with gr.Tab("Steps", id="steps"):
-            steps_page(own, engine.pipe.parts.steps_offset)
+            view |= steps_page(own, engine.pipe.parts.steps_offset)
         with gr.Tab("Noising", id="noising"):
-            noising_page(engine, own)
+            view |= noising_page(engine, own)
         with gr.Tab("Time", id="time"):
-            time_page(engine.pipe.unet.config.channels[0])
+            view |= time_page(engine.pipe.unet.config.channels[0])
     gr.api(endpoint(own, engine.pipe.parts.steps_offset), api_name="schedule")
+    return Settings(view=view, pages=pages)
 
 
 def told(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,7 +78,7 @@ def canvas(name: str, value: dict[str, Any]) -> gr.HTML:
 # ------------------------------------------------------------------------------------------------------- curves
 
 
-def curves_page(own: Schedule) -> None:
+def curves_page(own: Schedule) -> dict[str, Any]:
     """Any quantity of any schedules, overlaid, against t and against lambda."""
     known = figures.known_schedules(own)
     tints = figures.colours(list(known.values()))
@@ -113,12 +116,13 @@ def curves_page(own: Schedule) -> None:
     gr.Markdown(TEXTS[0], elem_classes="lesson")
     gr.on([names.change, zero.change, quantity.change], draw, [names, zero, quantity], [*plots, formula], **LIVE)
     downloads.buttons(saved, [names, zero, quantity])
+    return {"schedules": names, "zero": zero, "quantity": quantity}
 
 
 # ------------------------------------------------------------------------------------------------------- steps
 
 
-def steps_page(own: Schedule, offset: int) -> None:
+def steps_page(own: Schedule, offset: int) -> dict[str, Any]:
     """A row of ticks for each spacing, and one for levels that are typed in."""
     known = figures.known_schedules(own)
 
@@ -153,8 +157,9 @@ def steps_page(own: Schedule, offset: int) -> None:
     rulers = canvas("rulers", start)
     gr.Markdown(TEXTS[1], elem_classes="lesson")
     inputs = [name, zero, steps, end, text]
-    gr.on([name.change, zero.change, steps.input, steps.release, end.change, text.change], draw, inputs, rulers, **LIVE)
+    gr.on([name.change, zero.change, steps.change, end.change, text.change], draw, inputs, rulers, **LIVE)
     downloads.buttons(saved, inputs)
+    return {"schedule": name, "steps": steps, "end": end, "steps_zero": zero, "sigmas": text}
 
 
 def link_to(name: Any, sigmas: tuple[float, ...]) -> str:
@@ -166,7 +171,7 @@ def link_to(name: Any, sigmas: tuple[float, ...]) -> str:
 # ------------------------------------------------------------------------------------------------------- noising
 
 
-def noising_page(engine: Engine, own: Schedule) -> None:
+def noising_page(engine: Engine, own: Schedule) -> dict[str, Any]:
     """One picture at one time under two schedules, side by side."""
     known = figures.known_schedules(own)
     start = noising.drawn_example(SIDE)
@@ -214,10 +219,11 @@ def noising_page(engine: Engine, own: Schedule) -> None:
             view = canvas("noised", draw(start, 300, False, 0, "linear", "cosine"))
             gr.Markdown(TEXTS[2], elem_classes="lesson")
     inputs = [held, t, zero, seed, *names]
-    gr.on([t.input, t.release, zero.change, seed.change, held.change, *(name.change for name in names)], draw, inputs, view, **LIVE)
+    gr.on([t.change, zero.change, seed.change, held.change, *(name.change for name in names)], draw, inputs, view, **LIVE)
     picture.change(take, picture, held, **PRIVATE)
     gr.on([go.click, prompt.submit], make, prompt, picture, concurrency_id="engine", concurrency_limit=64,
           trigger_mode="once", api_visibility="private")  # fmt: skip
+    return {"t": t, "left": names[0], "right": names[1], "noising_zero": zero, "noising_seed": seed, "noising_prompt": prompt}
 
 
 def noised_view(x0: np.ndarray, eps: np.ndarray, t: float, schedules: list[tuple[str, Schedule]]) -> dict[str, Any]:
@@ -236,7 +242,7 @@ def noised_view(x0: np.ndarray, eps: np.ndarray, t: float, schedules: list[tuple
 # ------------------------------------------------------------------------------------------------------- time
 
 
-def time_page(channels: int) -> None:
+def time_page(channels: int) -> dict[str, Any]:
     """The sinusoidal embedding of t as a heat-map, and how alike two times look."""
     dims = sorted({*DIMS, channels})
 
@@ -264,8 +270,9 @@ def time_page(channels: int) -> None:
             like = gr.LinePlot(noising.likeness(500, 1000, channels), x="t", y="likeness", y_title="PE(t)·PE(t') / (d/2)",
                                x_title="t'", height=230, tooltip="axis", elem_id="likeness", buttons=["fullscreen"])  # fmt: skip
             pairs = gr.Markdown(noising.pairs(channels), elem_classes="lesson", elem_id="pairs")
-    gr.on([dim.change, times.change, t.input, t.release], draw, [dim, times, t], [heat, like, pairs], **LIVE)
+    gr.on([dim.change, times.change, t.change], draw, [dim, times, t], [heat, like, pairs], **LIVE)
     downloads.buttons(saved, [dim, times, t])
+    return {"features": dim, "rows": times, "time": t}
 
 
 @functools.lru_cache(maxsize=32)

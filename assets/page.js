@@ -1,0 +1,71 @@
+// What belongs to the page as a whole, before any tab is there: hiding by link, larger type, light and dark, panels, keeping.
+// The server (page.py) hands in names only; words that a stranger wrote never become HTML here.
+window.studio = (() => {
+  const root = document.documentElement;
+  const query = new URLSearchParams(location.search);
+  const hide = (query.get("hide") || "").split(",").filter((name) => /^[a-z_]+$/.test(name));
+  const style = document.createElement("style");
+  style.textContent = hide.map((name) => `.gradio-container .set-${name} { display: none !important; }`).join("\n");
+  document.head.append(style);
+
+  let open = false; // nothing is kept before what was kept is back on the page
+  const place = () => [...document.querySelectorAll("[role=tab][aria-selected=true]")].filter((tab) => tab.offsetParent).map((tab) => tab.dataset.tabId);
+
+  const look = ({ projector, dark }) => {
+    root.classList.toggle("projector", Boolean(projector));
+    if (typeof dark === "boolean") document.body.classList.toggle("dark", dark);
+    for (const [name, on] of [["projector", projector], ["dark", document.body.classList.contains("dark")]]) {
+      const button = document.querySelector(`#${name}`);
+      if (button) button.setAttribute("aria-pressed", String(Boolean(on)));
+    }
+  };
+
+  const panel = (name) => {
+    const shown = document.body.dataset.panel === name ? "" : name;
+    document.body.dataset.panel = shown;
+    for (const each of ["share", "notation"]) {
+      const button = document.querySelector(`#${each}-button`);
+      if (button) button.setAttribute("aria-expanded", String(each === shown));
+    }
+    return shown;
+  };
+  document.addEventListener("keydown", (event) => {
+    const shown = document.body.dataset.panel;
+    if (event.key !== "Escape" || !shown) return;
+    panel(shown);
+    document.querySelector(`#${shown}-button`)?.focus();
+  });
+
+  let soon;
+  const renew = () => {
+    clearTimeout(soon);
+    soon = setTimeout(() => document.querySelector("#share-renew").click(), 200);
+  };
+
+  return {
+    panel,
+    renew,
+    // What the page begins with: what was kept, and whether this is the same visit after a reload or a restart of the server.
+    begin(kept) {
+      const saved = kept || {};
+      const reloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
+      look(saved);
+      return { ...saved, again: reloaded && saved.query === location.search };
+    },
+    ready() { open = true; },
+    async keep(kept, names, values) {
+      if (!open) return kept;
+      await new Promise((done) => setTimeout(done, 50)); // a tab that was just chosen is marked by then
+      if (document.body.dataset.panel === "share") renew();
+      const settings = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+      return { ...kept, query: location.search, place: place(), settings };
+    },
+    turn(kept, name) {
+      const dark = document.body.classList.contains("dark");
+      const next = { ...kept, ...(name === "dark" ? { dark: !dark } : { projector: !root.classList.contains("projector") }) };
+      look(next);
+      return next;
+    },
+    place,
+  };
+})();

@@ -1,0 +1,191 @@
+"""The page around the tabs: its head, links and their codes for phones, what is kept in the browser, and resetting.
+
+All of it follows from what each tab states in its `Settings`. A link decides the tab that it names; whatever else there is to
+set is as this browser kept it. Reloading, as a page also does when the server was restarted, brings back what was there last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import segno
+
+from studio import controls
+from studio.engine import Engine
+from studio.links import HERE_ONLY, Link, from_query
+from studio.settings import PAGE, Settings, address_of, marked
+
+ASSETS = Path(__file__).parents[1] / "assets"
+SCRIPT = f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>"
+KEY = "diffusion-studio"  # fixed, so that a new server reads what an old one kept; what is kept is no secret
+MOST_CODED = 1_200  # bytes: a finer code is not read from a projector
+LATEX = [{"left": "$", "right": "$", "display": False}]
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+CODE = '<img alt="QR code of the link above" hidden><p class="told" role="status"></p>'
+BEGIN = "kept => [studio.begin(kept)]"
+AFRESH = "() => [{}]"
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands above the tabs."""
+
+    share: gr.Button
+    reset: gr.Button
+    projector: gr.Button
+    dark: gr.Button
+    renew: gr.Button
+    hide: gr.CheckboxGroup
+    link: gr.Textbox
+    code: gr.HTML
+
+
+def head(name: str) -> Head:
+    """The title, the model's name, and what concerns every tab."""
+    with gr.Row(elem_id="head"):
+        gr.Markdown("# Diffusion Studio")
+        gr.Markdown(name, elem_id="model")
+        with gr.Row(elem_id="tools"):
+            small: dict[str, Any] = {"size": "sm", "min_width": 60}
+            share = gr.Button("Share", elem_id="share-button", **small)
+            notation = gr.Button("Notation", elem_id="notation-button", **small)
+            projector = gr.Button("Larger", elem_id="projector", **small)
+            dark = gr.Button("Dark", elem_id="dark", **small)
+            reset = gr.Button("Reset", elem_id="reset", **small)
+    with gr.Row(elem_id="share", elem_classes="drawer"):
+        with gr.Column(scale=3):
+            link = gr.Textbox(label="Link to this tab as it is now", max_lines=3, buttons=["copy"], interactive=False,
+                              elem_id="share-link")  # fmt: skip
+            renew = gr.Button("Renew", elem_id="share-renew")
+            hide = gr.CheckboxGroup([], label="Hide from whoever opens it", elem_id="share-hide")
+        script = (ASSETS / "share.js").read_text(encoding="utf-8")
+        code = gr.HTML({}, html_template=CODE, js_on_load=script, apply_default_css=False, elem_id="share-code")
+    with gr.Row(elem_id="notation", elem_classes="drawer"):
+        gr.Markdown((ASSETS / "notation.md").read_text(encoding="utf-8"), latex_delimiters=LATEX)
+    notation.click(None, js="() => { studio.panel('notation') }", **PRIVATE)
+    return Head(share, reset, projector, dark, renew, hide, link, code)
+
+
+def connect(demo: gr.Blocks, engine: Engine, head: Head, tabs: gr.Tabs, settings: Mapping[str, Settings]) -> None:
+    """Connect the head with all that the tabs state."""
+    marked(settings.values())
+    page = Page(engine.pipe.name, settings)
+    kept = gr.BrowserState({}, storage_key=KEY, secret=KEY)
+    widgets = [widget for one in settings.values() for widget in one.widgets.values()]
+    rests = [one.rest for one in settings.values() if one.rest is not None]
+    inner = [one.pages for one in settings.values() if one.pages is not None]
+    outputs = [tabs, *inner, *rests, *widgets]
+    opening = demo.load(page.open, kept, outputs, js=BEGIN, **PRIVATE)
+    opening.then(None, js="() => studio.ready()", **PRIVATE)
+    head.reset.click(page.open, kept, outputs, js=AFRESH, **PRIVATE).then(page.told, **PRIVATE)
+    names = json.dumps(page.names)
+    moved = [widget.change for widget in widgets] + [each.select for each in (tabs, *inner)]
+    gr.on(moved, None, [kept, *widgets], kept, js=f"(kept, ...values) => studio.keep(kept, {names}, values)",
+          trigger_mode="always_last", **PRIVATE)  # fmt: skip
+    for button, name in ((head.projector, "projector"), (head.dark, "dark")):
+        button.click(None, kept, kept, js=f"kept => studio.turn(kept, '{name}')", **PRIVATE)
+    head.share.click(None, js="() => { if (studio.panel('share')) studio.renew(); }", **PRIVATE)
+    head.hide.input(None, js="() => studio.renew()", **PRIVATE)
+    place = "(kept, ...rest) => [{place: studio.place()}, ...rest]"
+    head.renew.click(page.share, [kept, head.hide, *rests, *widgets], [head.link, head.hide, head.code], js=place, queue=False,
+                     **PRIVATE)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Page:
+    """The handlers of the page."""
+
+    model: str
+    settings: Mapping[str, Settings]  # by tab
+
+    @property
+    def names(self) -> list[str]:
+        """Every widget of every tab by name: denoise.seed."""
+        return [f"{tab}.{name}" for tab, one in self.settings.items() for name in one.widgets]
+
+    def open(self, request: gr.Request, kept: Any) -> list[Any]:
+        """What everything is set to when the page opens, or is reset: by the link, or as it was kept."""
+        kept = kept if isinstance(kept, dict) else {}
+        saved, again = kept.get("settings"), kept.get("again") is True
+        saved = saved if isinstance(saved, dict) else {}
+        link, tab = self.addressed(from_query(dict(request.query_params)))
+        rests, widgets, odd = {}, [], []
+        for name, one in self.settings.items():
+            values, rests[name] = one.restored({key.removeprefix(f"{name}."): saved[key] for key in saved}), {}
+            if one.widgets and name == tab and (link.given or link.view or link.places.get("hide")):
+                told, rests[name], odd = one.of_link(link)
+                values = values if again else told
+            widgets += one.updates(values)
+        if self.settings[tab].widgets:
+            self.notice(link, odd)
+        place = kept.get("place") if again else [tab, link.view.get(PAGE)]
+        return [*self.selected(place, tab), *(rests[name] for name, one in self.settings.items() if one.rest is not None), *widgets]
+
+    def addressed(self, link: Link) -> tuple[Link, str]:
+        """The link and the tab that it speaks of."""
+        tab = link.places.get("tab", self.first)
+        if tab in self.settings:
+            return link, tab
+        return replace(link, odd=(*link.odd, "tab")), self.first
+
+    @property
+    def first(self) -> str:
+        return next(iter(self.settings))
+
+    def notice(self, link: Link, odd: list[str]) -> None:
+        """One notice about all that this page cannot do for a link."""
+        hidden = [name for name in link.places.get("hide", "").split(",") if name]
+        known = {name for one in self.settings.values() for name in one.names}
+        odd += ["hide"] if set(hidden) - known else []
+        told = replace(link, odd=(*link.odd, *odd)).notice
+        model = link.recipe.model
+        if model not in (None, self.model):
+            told += f" The link was made with the model {model}; here is {self.model}."
+        if told:
+            gr.Warning(controls.untagged(told.strip()), title="About this link")
+
+    def selected(self, place: Any, tab: str) -> list[Any]:
+        """The tab, and the page within it."""
+        at, *within = place if isinstance(place, list) and place and place[0] in self.settings else [tab]
+        pages = [(name, one) for name, one in self.settings.items() if one.pages is not None]
+        return [gr.Tabs(selected=at)] + [
+            gr.Tabs(selected=within[0]) if name == at and within and within[0] in one.page_ids else gr.skip()
+            for name, one in pages
+        ]  # fmt: skip
+
+    def told(self) -> None:
+        """What Reset has done."""
+        gr.Info("Everything is set as it was in the beginning. Pictures stay.", title="Reset")
+
+    def share(self, request: gr.Request, kept: Any, hidden: Any, *values: Any) -> list[Any]:
+        """The link to the tab that is open, what it can hide, and its code for phones."""
+        tab, *within = [str(name) for name in kept["place"]] or [self.first]
+        holding = [name for name, one in self.settings.items() if one.rest is not None]
+        rests, widgets = dict(zip(holding, values, strict=False)), values[len(holding) :]
+        one, told = self.settings[tab], dict(zip(self.names, widgets, strict=True))
+        hidden = [name for name in hidden or () if name in one.names]
+        lesson = from_query(dict(request.query_params)).places.get("lesson", "")
+        try:
+            own = {name: told[f"{tab}.{name}"] for name in one.widgets}
+            query = one.query(own, "".join(within[:1]), rests.get(tab), tab=tab, hide=",".join(hidden), lesson=lesson)
+        except Exception as error:
+            raise controls.fault(error) from None
+        link = f"{address_of(request)}?{query}"
+        choices = [(label, name) for name, label in one.names.items()]
+        return [link, gr.update(choices=choices, value=hidden), coded(link)]
+
+
+def coded(link: str) -> dict[str, str]:
+    """The link as a QR code, or why there is none."""
+    if any(f"//{name}" in link for name in HERE_ONLY):
+        return {"told": "This studio answers on this computer only. Start it with --host 0.0.0.0 for a code that phones can open."}
+    if len(link.encode()) > MOST_CODED:
+        return {"told": f"The link is too long for a code ({len(link):,} characters): take fewer words, or copy it."}
+    code = segno.make(link, error="m", micro=False)
+    return {"code": code.svg_data_uri(scale=8, border=4, dark="#000", light="#fff", xmldecl=False),
+            "told": "A phone in the same network opens it with its camera."}  # fmt: skip
