@@ -114,7 +114,9 @@ class Page:
         saved, again = kept.get("settings"), kept.get("again") is True
         saved = saved if isinstance(saved, dict) else {}
         link, tab = self.addressed(from_query(dict(request.query_params)))
-        rests, widgets, odd = {}, [], []
+        rests: dict[str, dict[str, Any]] = {}
+        widgets: list[Any] = []
+        odd: list[str] = []
         for name, one in self.settings.items():
             values, rests[name] = one.restored({key.removeprefix(f"{name}."): saved[key] for key in saved}), {}
             if one.widgets and name == tab and (link.given or link.view or link.places.get("hide")):
@@ -122,7 +124,7 @@ class Page:
                 values = values if again else told
             widgets += one.updates(values)
         if self.settings[tab].widgets:
-            self.notice(link, odd)
+            self.notice(link, odd, rests[tab])
         place = kept.get("place") if again else [tab, link.view.get(PAGE)]
         return [*self.selected(place, tab), *(rests[name] for name, one in self.settings.items() if one.rest is not None), *widgets]
 
@@ -137,8 +139,8 @@ class Page:
     def first(self) -> str:
         return next(iter(self.settings))
 
-    def notice(self, link: Link, odd: list[str]) -> None:
-        """One notice about all that this page cannot do for a link."""
+    def notice(self, link: Link, odd: list[str], rest: Mapping[str, Any]) -> None:
+        """One notice about all that this page cannot do for a link, or does without showing it."""
         hidden = [name for name in link.places.get("hide", "").split(",") if name]
         known = {name for one in self.settings.values() for name in one.names}
         odd += ["hide"] if set(hidden) - known else []
@@ -146,6 +148,8 @@ class Page:
         model = link.recipe.model
         if model not in (None, self.model):
             told += f" The link was made with the model {model}; here is {self.model}."
+        if rest:
+            told += f" The link also sets {', '.join(rest)}, which no control shows here; that holds while the page's address does."
         if told:
             gr.Warning(controls.untagged(told.strip()), title="About this link")
 

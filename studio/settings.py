@@ -66,7 +66,8 @@ class Settings:
         """What the widgets hold by a link, what goes into `rest`, and the names of what this tab cannot use."""
         values, rest, odd = dict(self.initial), {}, []
         told = link.recipe.model_dump()
-        for name in (name for name in Recipe.model_fields if name in link.given):
+        given = link.given | ({"steps"} if "sigmas" in link.given else set())  # levels of one's own decide how many
+        for name in (name for name in Recipe.model_fields if name in given):
             if name in self.fields:
                 values[name] = shown(name, told[name])
             elif name == "sampler" and self.sampler:
