@@ -28,7 +28,7 @@ LATEX = [{"left": "$", "right": "$", "display": False}]
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 CODE = '<img alt="QR code of the link above" hidden><p class="told" role="status"></p>'
 BEGIN = "kept => [studio.begin(kept)]"
-AFRESH = "() => [{}]"
+AFRESH = "() => [{reset: true}]"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Page:
     def open(self, request: gr.Request, kept: Any) -> list[Any]:
         """What everything is set to when the page opens, or is reset: by the link, or as it was kept."""
         kept = kept if isinstance(kept, dict) else {}
-        saved, again = kept.get("settings"), kept.get("again") is True
+        saved, again, reset = kept.get("settings"), kept.get("again") is True, kept.get("reset") is True
         saved = saved if isinstance(saved, dict) else {}
         link, tab = self.addressed(from_query(dict(request.query_params)))
         rests: dict[str, dict[str, Any]] = {}
@@ -122,11 +122,12 @@ class Page:
             if one.widgets and name == tab and (link.given or link.view or link.places.get("hide")):
                 told, rests[name], odd = one.of_link(link)
                 values = values if again else told
-            widgets += one.updates(values)
+            widgets += one.updates(values, fresh=not reset)
         if self.settings[tab].widgets:
             self.notice(link, odd, rests[tab])
-        place = kept.get("place") if again else [tab, link.view.get(PAGE)]
-        return [*self.selected(place, tab), *(rests[name] for name, one in self.settings.items() if one.rest is not None), *widgets]
+        place = [self.first] if reset else kept.get("place") if again else [tab, link.view.get(PAGE)]
+        held = [rests[name] for name, one in self.settings.items() if one.rest is not None]
+        return [*self.selected(place), *held, *widgets]
 
     def addressed(self, link: Link) -> tuple[Link, str]:
         """The link and the tab that it speaks of."""
@@ -153,13 +154,13 @@ class Page:
         if told:
             gr.Warning(controls.untagged(told.strip()), title="About this link")
 
-    def selected(self, place: Any, tab: str) -> list[Any]:
-        """The tab, and the page within it."""
-        at, *within = place if isinstance(place, list) and place and place[0] in self.settings else [tab]
-        pages = [(name, one) for name, one in self.settings.items() if one.pages is not None]
-        return [gr.Tabs(selected=at)] + [
-            gr.Tabs(selected=within[0]) if name == at and within and within[0] in one.page_ids else gr.skip()
-            for name, one in pages
+    def selected(self, place: Any) -> list[Any]:
+        """The tab and the page within it, where they are not the first that there is."""
+        at, *within = place if isinstance(place, list) and place else [self.first]
+        known = at in list(self.settings)[1:]
+        return [gr.Tabs(selected=at) if known else gr.skip()] + [
+            gr.Tabs(selected=within[0]) if name == at and within and within[0] in one.page_ids[1:] else gr.skip()
+            for name, one in self.settings.items() if one.pages is not None
         ]  # fmt: skip
 
     def told(self) -> None:

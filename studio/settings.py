@@ -108,13 +108,18 @@ class Settings:
             view = {PAGE: page} | view
         return to_query(recipe, written, view, **places)
 
-    def updates(self, values: Mapping[str, Any]) -> list[Any]:
-        """The widgets with these values; a slider shows what is sensible, and reaches as far as its value does."""
+    def updates(self, values: Mapping[str, Any], fresh: bool) -> list[Any]:
+        """The widgets with these values; on a fresh page only those that begin otherwise, since somebody may be typing already."""
         return [
-            gr.update(value=values[name], maximum=max(widget.maximum, values[name]))
-            if isinstance(widget, gr.Slider) else gr.update(value=values[name])
+            gr.skip() if fresh and values[name] == self.initial[name] else changed(widget, values[name])
             for name, widget in self.widgets.items()
-        ]  # fmt: skip
+        ]
+
+
+def changed(widget: Any, value: Any) -> Any:
+    """The widget with another value; a slider shows what is sensible, and reaches as far as its value does."""
+    reach = {"maximum": max(widget.maximum, value)} if isinstance(widget, gr.Slider) else {}
+    return gr.update(value=value, **reach)
 
 
 def hidden_name(name: str) -> str:

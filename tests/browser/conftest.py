@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,22 +47,35 @@ def wait_for(url: str, seconds: float, alive: Callable[[], bool]) -> None:
             time.sleep(0.1)
 
 
+def start(folder: Path, port: int, *options: str) -> subprocess.Popen[bytes]:
+    """A studio as a user starts it, answering; STUDIO_MODEL names another model than the embedded one."""
+    command = [sys.executable, str(ROOT / "launch.py"), "--no-setup", "--port", str(port), *options]
+    command += ["--model", os.environ["STUDIO_MODEL"]] if "STUDIO_MODEL" in os.environ else []
+    with (folder / "log.txt").open("a") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+    wait_for(f"http://127.0.0.1:{port}/", 120, lambda: server.poll() is None)
+    return server
+
+
+def choose(page: Any, name: str, within: str = "#tabs") -> None:
+    """A tab by its name; they stand in as many rows as a narrow page needs."""
+    page.locator(f"{within} > .tab-wrapper").get_by_role("tab", name=name, exact=True).click()
+
+
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a studio started as a user starts it; STUDIO_MODEL names another model than the embedded one."""
-    url = f"http://127.0.0.1:{(port := free_port())}/"
-    command = [sys.executable, str(ROOT / "launch.py"), "--no-setup", "--port", str(port)]
-    command += ["--model", os.environ["STUDIO_MODEL"]] if "STUDIO_MODEL" in os.environ else []
-    log = (tmp_path_factory.mktemp("studio") / "log.txt").open("w+")
-    server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path_factory.mktemp("cwd"))
+    """The address of a studio; STUDIO_URL names one that runs already."""
+    if "STUDIO_URL" in os.environ:
+        yield os.environ["STUDIO_URL"]
+        return
+    folder = tmp_path_factory.mktemp("studio")
+    server = start(folder, port := free_port())
     try:
-        wait_for(url, 120, lambda: server.poll() is None)
-        yield url
+        yield f"http://127.0.0.1:{port}/"
     finally:
         server.terminate()
         server.wait(20)
-        log.seek(0)
-        text = log.read()
+        text = (folder / "log.txt").read_text()
         assert "Traceback" not in text, text
 
 

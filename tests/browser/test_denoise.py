@@ -21,7 +21,6 @@ SHORT = "?v=1&tab=denoise&prompt=a+red+apple&seed=7&steps=6&sampler=euler_ancest
 def opened(open_page: Any, query: str = SHORT, size: str = "projector") -> Any:
     """The tab, its widgets set to what the link says."""
     page = open_page(query, size=size)
-    page.wait_for_selector("#prompt textarea")
     page.get_by_role("tab", name="Denoise").click()
     page.wait_for_function("document.querySelector('#film-prompt textarea')?.value")
     return page
@@ -127,6 +126,8 @@ def test_latents_and_the_halves_of_guidance_are_shown(open_page: Any) -> None:
 def test_a_run_that_the_prompt_tab_made_is_not_computed_again(open_page: Any) -> None:
     page = opened(open_page, "?v=1&tab=denoise&prompt=a+red+pear&seed=21&steps=5")
     page.get_by_role("tab", name="Prompt").click()
+    for widget, value in (("#prompt textarea", "a red pear"), ("#seed input", "21"), ("#steps input[type=number]", "5")):
+        page.locator(widget).fill(value)
     page.locator("#generate").click()
     page.wait_for_selector("#stage [data-state=done]")
     page.get_by_role("tab", name="Denoise").click()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import PATIENCE, choose
 
 TILES = "#g-sweep tbody img"
 
@@ -19,19 +19,8 @@ def opened(open_page: Any, page_name: str = "Trade-off", size: str = "projector"
     page.locator("#g-steps input[type=number]").fill(str(steps))
     page.locator("#g-steps input[type=number]").press("Tab")
     if page_name != "Trade-off":
-        choose(page, page_name)
+        choose(page, page_name, "#g-pages")
     return page
-
-
-def choose(page: Any, name: str) -> None:
-    """Choose a tab by its name; a narrow page keeps those that do not fit behind a button."""
-    page.wait_for_timeout(300)  # Gradio measures which tabs fit
-    tab = page.get_by_role("tab", name=name, exact=True)
-    if tab.count():
-        tab.click()
-    else:
-        page.get_by_label("More tabs").first.click()
-        page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
 
 
 def sweep(page: Any, scales: str, seeds: int = 2) -> None:

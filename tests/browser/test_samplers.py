@@ -9,29 +9,17 @@ import pytest
 from core.sampling import SAMPLERS
 from core.tradeoff import deterministic
 from studio.links import from_query
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import PATIENCE, choose
 
 HOSTILE = "<img src=x onerror=window.hits=1>${window.hits=1}{{window.hits=1}}"
 
 
 def opened(open_page: Any, part: str = "", size: str = "projector", query: str = "") -> Any:
     page = open_page(query, size=size)
-    choose(page, page.locator("[role=tablist]").first, "Samplers")
+    choose(page, "Samplers")
     if part:
-        choose(page, page.locator("#samplers [role=tablist]").first, part)
+        choose(page, part, "#samplers")
     return page
-
-
-def choose(page: Any, tabs: Any, name: str) -> None:
-    """A tab, also where a narrow page keeps it behind the three points."""
-    tabs.wait_for()
-    tab = tabs.get_by_role("tab", name=name, exact=True)
-    if tab.count() and tab.first.is_visible():
-        tab.first.click()
-        return
-    wrapper = tabs.locator("xpath=..")
-    wrapper.locator(".overflow-menu > button").first.click()
-    wrapper.locator(".overflow-dropdown button", has_text=name).first.click()
 
 
 def fill(page: Any, name: str, text: str) -> None:

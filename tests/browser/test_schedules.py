@@ -11,21 +11,16 @@ import pytest
 from PIL import Image
 
 from core.schedules import SPACINGS, make, make_path
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import PATIENCE, choose
 
 HOSTILE = "<img src=x onerror=window.hits=1>${window.hits=1}{{window.hits=1}}"
 
 
 def opened(open_page: Any, part: str = "", size: str = "projector") -> Any:
     page = open_page(size=size)
-    tab = page.get_by_role("tab", name="Schedules")
-    page.wait_for_timeout(500)  # Gradio measures which tabs fit
-    if not tab.count():  # on a phone it stands in the menu of those that do not
-        page.locator(".overflow-menu > button").click()
-        tab = page.locator(".overflow-dropdown button", has_text="Schedules")
-    tab.click()
+    choose(page, "Schedules")
     if part:
-        page.locator("#schedules").get_by_role("tab", name=part, exact=True).click()
+        choose(page, part, "#schedules")
     return page
 
 
@@ -39,7 +34,7 @@ def until(page: Any, selector: str, part: str) -> str:
     return str(page.locator(selector).first.text_content())
 
 
-@pytest.mark.parametrize("size", ["projector", "tablet"])
+@pytest.mark.parametrize("size", ["projector", "tablet", "phone"])
 def test_the_curves_are_drawn_and_answer_to_hovering(open_page: Any, size: str) -> None:
     page = opened(open_page, size=size)
     chart = page.locator("#curve-t svg.marks")
@@ -67,7 +62,7 @@ def test_a_schedule_can_be_left_out_but_not_all_of_them(open_page: Any) -> None:
     assert "choose at least one of linear" in toast.inner_text()
 
 
-@pytest.mark.parametrize("size", ["projector"])
+@pytest.mark.parametrize("size", ["projector", "phone"])
 def test_each_spacing_has_its_row_and_the_arrow_keys_read_its_levels(open_page: Any, size: str) -> None:
     page = opened(open_page, "Steps", size)
     rows = page.locator("#rulers .rows .row")
@@ -102,7 +97,7 @@ def test_levels_of_ones_own_become_a_row_and_a_link_and_bad_ones_a_sentence(open
     assert page.evaluate("window.hits") is None
 
 
-@pytest.mark.parametrize("size", ["projector"])
+@pytest.mark.parametrize("size", ["projector", "phone"])
 def test_a_picture_is_noised_under_two_schedules_and_can_be_ones_own(open_page: Any, size: str) -> None:
     page = opened(open_page, "Noising", size)
     page.locator("#noised .pane img").first.wait_for()
@@ -136,6 +131,11 @@ def test_the_model_makes_a_picture_to_noise(open_page: Any) -> None:
     clean = page.locator("#noised .given img").first.get_attribute("src")
     page.locator("#noising-go").click()
     page.wait_for_function("old => document.querySelector('#noised .given img').src !== old", arg=clean, timeout=PATIENCE)
+    pixels = page.locator("#noised .given img").first.evaluate(
+        "node => { const c = document.createElement('canvas'); c.width = c.height = 8; const x = c.getContext('2d');"
+        " x.drawImage(node, 0, 0, 8, 8); return new Set([...x.getImageData(0, 0, 8, 8).data].map(v => v >> 4)).size }"
+    )
+    assert pixels > 2  # a picture, not one colour
 
 
 def test_the_heat_map_reads_the_embedding_that_the_network_gets(open_page: Any) -> None:
