@@ -65,6 +65,7 @@ def profile(options: Options) -> dict[str, Any]:
         "ssr_mode": False, "pwa": False, "allowed_paths": [], "blocked_paths": [str(ASSETS)],
         "theme": theme(), "head": page.SCRIPT, "css_paths": sorted(ASSETS.glob("*.css")),
         "app_kwargs": {"middleware": [Middleware(Limits)]},
+        "_frontend": False,  # else a busy machine, slower than 3 s with its first page, ends the studio
     }  # fmt: skip
 
 

@@ -123,7 +123,7 @@ class Page:
                 told, rests[name], odd = one.of_link(link)
                 values = values if again else told
             widgets += one.updates(values, fresh=not reset)
-        if self.settings[tab].widgets:
+        if self.settings[tab].widgets and not reset:
             self.notice(link, odd, rests[tab])
         place = [self.first] if reset else kept.get("place") if again else [tab, link.view.get(PAGE)]
         held = [rests[name] for name, one in self.settings.items() if one.rest is not None]
