@@ -29,6 +29,7 @@ Shapes: B C H W, L tokens, D features.
 
 from typing import TYPE_CHECKING, Any
 
+import core.pages  # before anything imports torch
 import core.samplers  # noqa: F401  registers the samplers, whoever asks for the registry first
 from core.sampling import SAMPLERS
 from core.schedules import SCHEDULES, SPACINGS

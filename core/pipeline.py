@@ -16,15 +16,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.checkpoints.load import Components, load_checkpoint
+from core.checkpoints.memory import free_memory
 from core.emphasis import LEAST, MOST, emphasised, plain, said, token_weights
 from core.errors import UserError
 from core.extras import Extras, folder_of
 from core.guidance import classifier_free, classifier_guided, inpaint, interval, rescaled
 from core.judge import BLIND
 from core.nets.clip import TextEncoder
+from core.nets.fast import BF16, quicken
 from core.nets.tokenizer import Tokenizer
 from core.nets.unet import UNet
 from core.nets.vae import AutoencoderKL
@@ -42,6 +44,17 @@ REMEMBERED = 64  # prompts whose states are kept
 TILED_ABOVE = 96 * 96  # latent cells from which the VAE decodes in tiles
 
 Pictures = Mapping[str, Image.Image]  # what a recipe's digests stand for
+
+
+class Rounded(nn.Module):
+    """A network that computes in bf16 (8 binary digits) and is asked and answers in what it is given."""
+
+    def __init__(self, network: UNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        return self.network(x.bfloat16(), t, context.bfloat16()).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -187,7 +200,7 @@ class TextToImage:
         almost nothing but noise is seen the classifier is not followed: x0 moves by sigma²/alpha times whatever its error is.
         """
         guidance = recipes[0].guidance
-        model = NetworkModel(self.unet, self.schedule, self.parts.prediction)
+        model = NetworkModel(self._asked(recipes[0].tier), self.schedule, self.parts.prediction)
         prompts = [r.prompt for r in recipes for _ in range(r.batch)]
         uncond = Cond(self.text_states([r.negative for r in recipes for _ in range(r.batch)]))
         scales = [r.gamma for r in recipes for _ in range(r.batch)]
@@ -206,6 +219,22 @@ class TextToImage:
             bare = classifier_free(model, cond, uncond, 0)
             denoise = rescaled(classifier_free(model, cond, uncond, gamma), guidance.rescale)
         return denoise if guidance.interval is None else interval(denoise, bare, *guidance.interval)
+
+    @property
+    def has_fast(self) -> bool:
+        """Whether the fast tier differs from the exact one: a model loaded in fp32, on a device that multiplies in bf16."""
+        return self.dtype == torch.float32 and (BF16 or self.device.type == "cuda")
+
+    def _asked(self, tier: str) -> nn.Module:
+        """The U-Net as a tier has it: exact as it was loaded, fast in bf16 inside."""
+        return self._rounded if tier == "fast" and self.has_fast else self.unet
+
+    @cached_property
+    def _rounded(self) -> Rounded:
+        with torch.device("meta"):
+            network = UNet(self.unet.config)
+        network.load_state_dict({name: value.bfloat16() for name, value in self.unet.state_dict().items()}, assign=True)
+        return Rounded(quicken(network.requires_grad_(False).eval()))
 
     # ------------------------------------------------------------------------------------------------- text
 
@@ -238,6 +267,8 @@ class TextToImage:
                 found.append(f"The {name} is longer than {self.tokenizer.length} tokens; these words were dropped: {dropped}")
             if read.clipped:
                 found.append(f"Weights in the {name} count from {LEAST:g} to {MOST:g}; those beyond were brought there.")
+        if recipe.tier == "fast" and not self.has_fast:
+            found.append("The fast tier is the exact one here: it needs a model in fp32, on a processor that multiplies in bf16.")
         return found
 
     # ------------------------------------------------------------------------------------------------- pictures
@@ -343,8 +374,13 @@ def load_pipeline(
     if not known:
         raise UserError(f"device is {device!r}; this machine has {_devices()}.")
     parts = load_checkpoint(path or EMBEDDED, where, DTYPES[dtype], prediction)
-    for part in (parts.unet, parts.vae):
+    networks = (parts.unet, parts.vae, parts.text_encoder)
+    free, size = free_memory(where), sum(value.nbytes for part in networks for value in part.state_dict().values())
+    for part in networks:
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if where.type == "cpu" and (free is None or free > 1.5 * size):  # what the fast paths keep is about as much again
+            quicken(part)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # the exact tier is fp32, not nearly
     return TextToImage(parts, where, DTYPES[dtype])
 
 

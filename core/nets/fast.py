@@ -25,11 +25,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from core.nets import winograd
-from core.nets.attention import GEGLU, Attention
+from core.nets.attention import GEGLU, Attention, attend
 from core.nets.layers import ResnetBlock, like_rows
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")  # elsewhere these operators of oneDNN are missing or slow
-DTYPES = (torch.float32, torch.bfloat16)
+BF16 = X86 and torch.cpu._is_avx512_bf16_supported()  # elsewhere bf16 is slower than fp32
+DTYPES = (torch.float32, torch.bfloat16) if BF16 else (torch.float32,)
 FAST: dict[type[nn.Module], Callable[..., Tensor]] = {}
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -120,8 +121,7 @@ def attention(self: Attention, x: Tensor, context: Tensor | None = None) -> Tens
         q, k, v = map(self.split, product(x, packed, None).chunk(3, dim=-1))
     else:
         q, (k, v) = self.split(self.to_q(x)), of_text(self, context)
-    out = F.scaled_dot_product_attention(q, k, v)
-    return self.to_out[0](rearrange(out, "b h l d -> b l (h d)"))
+    return self.to_out[0](rearrange(attend(q, k, v), "b h l d -> b l (h d)"))
 
 
 def of_text(self: Attention, context: Tensor) -> tuple[Tensor, Tensor]:

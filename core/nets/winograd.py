@@ -18,9 +18,8 @@ STRIP = 256  # tiles that are transformed and multiplied at once, so that they s
 LEAST_CHANNELS, LEAST_TILES = 128, 64  # below these the transforms cost what the products save; see tests/benchmarks/README.md
 
 G = torch.tensor(
-    [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]],
-    dtype=torch.float64,
-)
+    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64
+) / 24
 
 
 def pays(cin: int, cout: int, height: int, width: int) -> bool:
@@ -35,7 +34,7 @@ def transformed(weight: Tensor) -> Tensor:
 
 def convolve(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
     """Equation (1) for x [B, Cin, H, W], zeros around it -> [B, Cout, H, W], both channels last; weights from `transformed`."""
-    b, cin, height, width = x.shape
+    b, _, height, width = x.shape
     down, across, cout = -(-height // 4), -(-width // 4), weights.shape[2]
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1 + 4 * across - width, 1, 1 + 4 * down - height))
     out = torch.empty(b, 4 * down, 4 * across, cout, dtype=x.dtype)

@@ -231,3 +231,22 @@ def test_an_unknown_dtype_device_and_model_each_get_a_sentence(tmp_path: Path) -
     ):  # fmt: skip
         with pytest.raises(UserError, match=says):
             load_pipeline(**arguments)
+
+
+def test_the_fast_tier_is_the_same_picture_in_fewer_digits(pipe: TextToImage) -> None:
+    exact, fast = last(pipe, SMALL), last(pipe, SMALL.replace(tier="fast"))
+    off = ((fast - exact).norm() / exact.norm()).item()
+    if not pipe.has_fast:
+        assert off == 0 and "fast tier" in pipe.notes(SMALL.replace(tier="fast"))[-1]
+        pytest.skip("a processor without bf16")
+    assert fast.dtype == torch.float32 and 1e-5 < off < 0.05
+    assert torch.equal(last(pipe, SMALL), exact)  # and the exact tier does not remember it
+
+
+def test_where_memory_is_short_a_model_stays_on_the_plain_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipe: TextToImage
+) -> None:
+    folder = write_folder(build(SMALL_1), tmp_path / "model")
+    monkeypatch.setattr("core.pipeline.free_memory", lambda device: 0)
+    assert "forward" not in vars(load_pipeline(folder, device="cpu").unet.conv_in)
+    assert "forward" in vars(pipe.unet.conv_in)
