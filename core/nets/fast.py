@@ -108,7 +108,7 @@ def conv(self: nn.Conv2d, x: Tensor) -> Tensor:
     geometry = self.padding, self.stride, self.dilation, self.groups
     packed = kept(
         self, "weight",
-        lambda: torch._C._nn.mkldnn_reorder_conv2d_weight(self.weight.detach().to_mkldnn(), *geometry, x.shape), self.weight,
+        lambda: torch.ops.aten.mkldnn_reorder_conv2d_weight(self.weight.detach().to_mkldnn(), *geometry, x.shape), self.weight,
     )  # fmt: skip
     return torch.ops.mkldnn._convolution_pointwise(x, packed, self.bias, *geometry, "none", [], "none")
 
