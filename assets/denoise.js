@@ -11,14 +11,6 @@ const newLane = () => ({ film: null, pictures: {}, rough: {}, latents: {}, hand:
 const lanes = { a: newLane(), b: newLane() };
 const now = { at: 0, lane: "a", mode: "pictures", since: null, from: 0, preview: null, pending: false, drawn: 0, said: "" };
 
-function node(tag, name, text, parent) {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text) made.textContent = text;
-  if (parent) parent.append(made);
-  return made;
-}
-
 function loaded(sheet) {
   const image = new Image();
   image.onload = request;

@@ -125,9 +125,9 @@ function drawNumbers(lane, frame) {
   if (list.children.length !== rows.length) {
     list.replaceChildren();
     rows.forEach(() => {
-      const cell = node("div", "", "", list);
-      node("dt", "", "", cell);
-      node("dd", "", "", cell);
+      const cell = make("div", "", list);
+      make("dt", "", cell);
+      make("dd", "", cell);
     });
   }
   rows.forEach(([name, value], index) => {
@@ -137,7 +137,7 @@ function drawNumbers(lane, frame) {
       term.dataset.name = name;
       term.textContent = before;
       if (below) {
-        node("sub", "", below[0], term);
+        make("sub", "", term, below[0]);
         term.append(below.slice(1));
       }
     }
@@ -158,13 +158,13 @@ const TERM = {
 function fillTerms(box, list) {
   while (box.children.length > list.length) box.lastChild.remove();
   while (box.children.length < list.length) {
-    const figure = node("figure", "", "", box);
-    node("b", "sign", "", figure).setAttribute("aria-hidden", "true");
-    node("canvas", "", "", figure).setAttribute("role", "img");
-    const caption = node("figcaption", "", "", figure);
-    node("b", "", "", caption);
-    node("span", "", "", caption);
-    node("span", "norm", "", caption);
+    const figure = make("figure", "", box);
+    make("b", "sign", figure).setAttribute("aria-hidden", "true");
+    make("canvas", "", figure).setAttribute("role", "img");
+    const caption = make("figcaption", "", figure);
+    make("b", "", caption);
+    make("span", "", caption);
+    make("span", "norm", caption);
   }
   list.forEach((term, index) => {
     const figure = box.children[index];

@@ -4,13 +4,6 @@
 const find = (selector) => element.querySelector(selector);
 const shown = { looks: null, image: null };
 
-function make(tag, name, parent) {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  parent.append(made);
-  return made;
-}
-
 function shade(map, w, h) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [w, h];

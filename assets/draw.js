@@ -1,20 +1,4 @@
-// What the scripts of several tabs draw with: nodes, axes, rough pictures. Words go in as textContent only.
-
-const make = (tag, name, parent, text) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  if (text !== undefined) node.textContent = text;
-  if (parent) parent.append(node);
-  return node;
-};
-
-const draw = (tag, attributes, parent, text) => {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  if (text !== undefined) node.textContent = text;
-  if (parent) parent.append(node);
-  return node;
-};
+// What the scripts of several tabs draw with, out of the nodes of nodes.js: axes, lines, rough pictures.
 
 const fixed = (value, digits = 2) =>
   value === null || value === undefined || !Number.isFinite(value) ? "–" : value.toFixed(digits).replace("-", "−");

@@ -53,6 +53,7 @@ window.studio = (() => {
       return { ...saved, again: reloaded && saved.query === location.search };
     },
     ready() { open = true; },
+    get open() { return open; },
     async keep(kept, names, values) {
       if (!open) return kept;
       await new Promise((done) => setTimeout(done, 50)); // a tab that was just chosen is marked by then

@@ -1,21 +1,6 @@
 // Three drawings of the samplers tab, each from its own props.value: a race on log-log axes, a grid of pictures, a fan of paths.
 // Words go in as textContent only; addresses come from the server and begin with "?".
 
-const SVG = "http://www.w3.org/2000/svg";
-const make = (tag, name, parent, text) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  if (text !== undefined) node.textContent = text;
-  if (parent) parent.append(node);
-  return node;
-};
-const draw = (tag, attributes, parent, text) => {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  if (text !== undefined) node.textContent = text;
-  parent.append(node);
-  return node;
-};
 const few = (number) => (Math.abs(number) < 0.001 && number ? number.toExponential(1) : Number(number.toPrecision(3)).toString());
 const linked = (parent, address) => {
   const node = make("a", "", parent);

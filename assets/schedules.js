@@ -1,13 +1,6 @@
 // Three small drawings of the schedules tab, each from its own props.value: the rulers of the spacings, a picture noised under
 // two schedules, the heat-map of the time embedding. Words go in as textContent only.
 
-const make = (tag, name, parent, text) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  if (text !== undefined) node.textContent = text;
-  if (parent) parent.append(node);
-  return node;
-};
 const few = (number) => (number === null ? "∞" : Number(number.toPrecision(4)).toString().replace("-", "−"));
 
 // ------------------------------------------------------------------------------------------------------- rulers

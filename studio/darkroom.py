@@ -26,6 +26,7 @@ from studio.jobs import Done, Failed, Job, Preview, Queued, Run, Stopped
 from studio.links import to_run
 from studio.png import save_png
 from studio.settings import address_of
+from studio.status import stated, status
 
 EMPTY = "There is no film yet: press Generate first."
 FORMS = {"GIF": "gif", "WebP, animated": "webp", "MP4 video": "mp4", "PNG contact sheet": "sheet"}
@@ -229,25 +230,17 @@ async def followed(job: Job, view: dict[str, Any] | None = None) -> AsyncIterato
 
 def told(event: Any, before: dict[str, Any]) -> dict[str, Any]:
     """An event in words, with how much of the work is done."""
-    if isinstance(event, Queued):
-        place = "Next in line" if event.position <= 1 else f"{event.position} in line"
-        wait = "" if event.seconds is None else f", about {duration(event.seconds)}"
-        return before | {"state": "queued", "line": "Starting …" if not event.position else f"{place}{wait} …"}
     if isinstance(event, Preview):
-        line = f"step {event.step}/{event.steps} · {event.nfe} evaluations (NFE) · t = {event.t:.0f} · {duration(event.seconds)}"
-        return {"state": "running", "line": line, "part": event.step / event.steps, "rough": data_uri(event.images[0])}
+        return stated(event, before) | {"rough": data_uri(event.images[0])}
     if isinstance(event, film.Progress):
         line = f"The VAE has decoded {event.done} of {event.total} pictures{'; scrub already.' if event.film else '.'}"
-        return {"state": "developing", "line": line, "part": event.done / max(1, event.total)}
+        return status("developing", line, event.done / max(1, event.total))
     if isinstance(event, looks.Asked):
-        return {"state": "running", "line": f"Asking the network: {event.done} of {event.total}.", "part": event.done / event.total}
-    if isinstance(event, Stopped):
-        where = f" at {event.step}/{event.steps}" if event.steps else ""
-        return before | {"state": "stopped", "line": f"Stopped{where}; what was there before stays."}
-    if isinstance(event, Failed):
-        return before | {"state": "failed", "line": event.sentence}
+        return status("running", f"Asking the network: {event.done} of {event.total}.", event.done / event.total)
+    if isinstance(event, (Queued, Stopped, Failed)):
+        return before | stated(event, before)
     assert isinstance(event, Done)
-    return {"state": "done", "line": ran(event) if isinstance(event.value, Run) else "", "part": 1}
+    return status("done", ran(event) if isinstance(event.value, Run) else "", 1)
 
 
 def ran(event: Done) -> str:

@@ -21,7 +21,7 @@ from studio.links import HERE_ONLY, Link, from_query
 from studio.settings import PAGE, Settings, address_of, marked
 
 ASSETS = Path(__file__).parents[1] / "assets"
-SCRIPT = f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>"
+SCRIPTS = "".join(f"<script>{(ASSETS / f'{name}.js').read_text(encoding='utf-8')}</script>" for name in ("nodes", "page"))
 KEY = "diffusion-studio"  # fixed, so that a new server reads what an old one kept; what is kept is no secret
 MOST_CODED = 1_200  # bytes: a finer code is not read from a projector
 LATEX = [{"left": "$", "right": "$", "display": False}]

@@ -53,8 +53,9 @@ def stated(event: Queued | Preview | Stopped | Failed, before: View) -> View:
         wait = "" if event.seconds is None else f", about {duration(event.seconds)}"
         return status("queued", "Starting …" if not event.position else f"{place}{wait} …")
     if isinstance(event, Preview):
-        line = f"step {event.step}/{event.steps} · {event.nfe} network evaluations (NFE) · {duration(event.seconds)}"
-        return status("running", line, event.step / event.steps)
+        numbers = f"step {event.step}/{event.steps} · {event.nfe} network evaluations (NFE) · t = {event.t:.0f}"
+        return status("running", f"{numbers} · {duration(event.seconds)}", event.step / event.steps)
     if isinstance(event, Stopped):
-        return status("stopped", "Stopped. What was finished stays.", before.get("part", 0))
-    return status("failed", event.sentence)
+        where = f" at {event.step}/{event.steps}" if event.steps else ""
+        return status("stopped", f"Stopped{where}. What was finished stays.", before.get("part", 0))
+    return status("failed", event.sentence, before.get("part", 0))

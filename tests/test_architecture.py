@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "studio.downloads": FIGURES | {"studio.controls"},
     **dict.fromkeys(WORK, FIGURES | WORK | {"studio.engine", "studio.jobs", "studio.controls"}),
     "studio.contests": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
-    "studio.darkroom": FIGURES | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings"},
+    "studio.darkroom": FIGURES | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings", "studio.status"},
     "studio.tabs": FIGURES | WORK | {"studio.options", "studio.engine", "studio.jobs", "studio.controls"}
     | {"studio.downloads", "studio.darkroom", "studio.contests", "studio.settings"},
     "studio.app": {"core", "studio"},

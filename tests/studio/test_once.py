@@ -1,0 +1,79 @@
+"""One recipe is computed once, whichever tabs ask for it, in whatever order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+
+from core import Recipe, load_pipeline
+from core.pipeline import TextToImage
+from studio import guided
+from studio.contests import painted
+from studio.engine import Engine
+from studio.grids import axis, grid
+from studio.jobs import Done
+from studio.sweep import Sweep, swept
+from tests.core.tiny import write_tiny
+
+RECIPE = Recipe(prompt="a cat", steps=4, sampler="ddim", gamma=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory: pytest.TempPathFactory) -> TextToImage:
+    return load_pipeline(write_tiny(tmp_path_factory.mktemp("model") / "tiny"), device="cpu")
+
+
+@pytest.fixture
+def engine(pipe: TextToImage) -> Iterator[Engine]:
+    engine = Engine(pipe)
+    yield engine
+    engine.close()
+
+
+def ended(work: Generator[Any, None, Any]) -> Any:
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+
+
+def submitted(engine: Engine, recipe: Recipe) -> Any:
+    """As the tabs Prompt and Denoise ask, and the noised picture of Schedules."""
+
+    async def read() -> Any:
+        with engine.submit(recipe, "somebody") as job:
+            async for event in job:  # noqa: B007  the last one counts
+                pass
+        assert isinstance(event, Done)
+        return event.value
+
+    return asyncio.run(read())
+
+
+TABS: dict[str, Callable[[Engine], Any]] = {
+    "prompt and denoise": lambda engine: submitted(engine, RECIPE),
+    "guidance, triangle": lambda engine: ended(guided.triangle(engine, RECIPE)),
+    "guidance, effects": lambda engine: ended(guided.effects(engine, {"everywhere": RECIPE})),
+    "guidance, sweep": lambda engine: ended(swept(engine, Sweep(RECIPE, (RECIPE.prompt,), (RECIPE.gamma,)))),
+    "samplers, a grid": lambda engine: ended(painted(engine, grid(RECIPE, axis("Steps", "4", RECIPE), strict=False), str)),
+}
+
+
+@pytest.mark.parametrize("first", TABS)
+def test_what_one_tab_has_made_no_other_computes_again(first: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, run_many = [], TextToImage.run_many
+
+    def counted(self: TextToImage, recipes: Any, *more: Any) -> Any:
+        asked.extend(recipe.digest for recipe in recipes)
+        return run_many(self, recipes, *more)
+
+    monkeypatch.setattr(TextToImage, "run_many", counted)
+    TABS[first](engine)
+    assert len(asked) == 1
+    for ask in TABS.values():
+        ask(engine)
+    assert len(asked) == 1
