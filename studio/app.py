@@ -52,7 +52,8 @@ def theme() -> gr.themes.Base:
     """Calm: one accent, much white, the system's own letters."""
     rem = [f"{pixels / 16}rem" for pixels in (9, 10, 12, 14, 16, 22, 26)]  # Gradio's own sizes, such that all grow together
     text = gr.themes.Size(*rem, name="text_rem")
-    return gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=FONT, font_mono=MONO, radius_size="lg", text_size=text)
+    base = gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=FONT, font_mono=MONO, radius_size="lg", text_size=text)
+    return base.set(body_text_color_subdued="*neutral_500")  # 4.8:1 on white; Gradio's own is 2.6:1
 
 
 def profile(options: Options) -> dict[str, Any]:

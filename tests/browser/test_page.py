@@ -36,7 +36,7 @@ def shared(page: Any, part: str = "v=1") -> str:
 
 def ready(page: Any) -> Any:
     """A page that has what was kept, and keeps what is changed."""
-    page.wait_for_function("window.studio.open")
+    page.wait_for_function("window.studio?.open")
     return page
 
 
