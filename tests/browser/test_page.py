@@ -89,6 +89,7 @@ def test_what_is_hidden_still_holds_a_legal_value(open_page: Any) -> None:
     assert not page.locator("#film-steps").is_visible() and not page.locator("#film-sampler").is_visible()
     page.locator("#film-go").click()
     page.wait_for_selector("#film [data-state=done]")
+    page.wait_for_selector("#film-go:enabled")  # the film is developed after the run
     assert "3 steps" in page.locator("#film .line").inner_text()
 
 
