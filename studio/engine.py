@@ -2,7 +2,8 @@
 
 `submit` and `compute` give a Job (see jobs.py). One job's stop, fault or lost reader ends that job within one step and touches
 no other. Recipes that wait and differ only in words, guidance scale and seed are run as one batch; a finished run is remembered
-with its steps, bounded in bytes, so that nothing is ever computed twice.
+with its steps, bounded in bytes, so that nothing is ever computed twice. Between two steps of a long job those that cost much
+less have their turn, for as much time as it had itself (see turns.py).
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import logging
 import secrets
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Generator, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
 from core.recipe import Recipe
+from studio.cache import Cache
 from studio.jobs import Done, Failed, Job, Preview, Queued, Run, Stopped, Work
+from studio.turns import forecast, passes, turns
 
 if TYPE_CHECKING:
     from core.pipeline import Pictures, TextToImage
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREVIEW_EVERY = 0.25  # seconds: at most four frames a second
+TELL_EVERY = 2.0  # seconds after which those who wait hear their place again
 MOST_WAITING = 128
+MOST_AT_ONE_ADDRESS = 40  # of those who wait: a class behind one router, but not everybody's places
 CACHE_BYTES = 256 << 20
 TOGETHER = {"cpu": 8 * 128 * 128, "cuda": 8 * 512 * 512}  # pixels that are run as one batch
 USUAL = 20 * 128 * 128.0  # steps × pixels of one picture: what a piece of work is taken to cost if it does not say
@@ -42,11 +45,12 @@ class Engine:
     def __init__(self, pipe: TextToImage, cache_bytes: int = CACHE_BYTES, most_waiting: int = MOST_WAITING) -> None:
         self.pipe, self._most_waiting = pipe, most_waiting
         self._cache = Cache(cache_bytes)
-        self._waiting: deque[Job] = deque()
-        self._running: list[Job] = []
+        self._waiting: list[Job] = []
+        self._running: list[list[Job]] = []  # the group that is served and, while that makes way, the one that passes it
         self._change = threading.Condition()
         self._closed = False
         self._rate: float | None = None  # seconds a unit of cost (step × pixel), smoothed
+        self._away = 0.0  # seconds that long jobs made way for others
         self._worker = threading.Thread(target=self._work, name="engine", daemon=True)
         self._worker.start()
 
@@ -68,20 +72,20 @@ class Engine:
         return self._queue(Job(visitor, cost, work=work))
 
     def stop(self, visitor: str) -> None:
-        """Stop all that this visitor has running or waiting."""
+        """Stop all that this visitor has running or waiting; what does not run just now ends at once."""
         with self._change:
-            running, waiting = list(self._running), list(self._waiting)
-        for job in running + waiting:
-            if job.visitor == visitor:
-                job.stop()
-                if job in waiting:
-                    job.put(Stopped(0, job.steps))
+            at_rest = [*self._waiting, *(job for group in self._running[:-1] for job in group)]
+            mine = [job for job in [*at_rest, *sum(self._running[-1:], [])] if job.visitor == visitor]
+        for job in mine:
+            job.stop()
+            if job in at_rest:
+                job.put(Stopped(job.done, job.steps))
 
     def close(self, seconds: float = 8.0) -> None:
         """Take no more jobs, end the running ones within a step and the waiting ones with a sentence."""
         with self._change:
             self._closed = True
-            waiting, running = list(self._waiting), list(self._running)
+            waiting, running = list(self._waiting), sum(self._running, [])
             self._waiting.clear()
             self._change.notify()
         for job in waiting:
@@ -116,6 +120,8 @@ class Engine:
                 raise UserError("You have something waiting already; stop it, or let it finish first.")
             if len(waiting) >= self._most_waiting:
                 raise UserError(f"{len(waiting)} people are waiting already; try again in a minute.")
+            if sum(other.address == job.address for other in waiting) >= MOST_AT_ONE_ADDRESS:
+                raise UserError(f"{MOST_AT_ONE_ADDRESS} people at your address are waiting already; try again in a minute.")
             self._waiting.append(job)
             self._change.notify()
         self._tell_positions()
@@ -129,24 +135,49 @@ class Engine:
                     self._change.wait()
                 if self._closed:
                     return
-                jobs = self._running = self._next_group()
-            self._tell_positions()
-            try:
-                self._answer(jobs)
-            finally:
-                self._running = []
+            self._serve()
 
-    def _next_group(self) -> list[Job]:
-        """The job whose turn it is, with those behind it that can be run in the same batch."""
-        first = self._waiting.popleft()
-        group, room = [first], TOGETHER.get(self.pipe.device.type, 0) - pixels(first)
-        if first.kind is not None:
-            for job in list(self._waiting):
-                if job.kind == first.kind and pixels(job) <= room and not job.stopped:
-                    group.append(job)
-                    room -= pixels(job)
-                    self._waiting.remove(job)
-        return group
+    def _serve(self, within: Sequence[Job] = ()) -> bool:
+        """Bring the next group to its end; `within` a long job only such as may pass it. False if there is none."""
+        with self._change:
+            gone = [job for job in self._waiting if job.stopped]
+            self._waiting = [job for job in self._waiting if not job.stopped]
+            groups = turns([job for job in self._waiting if not within or passes(job, within)], self._room)
+            group = groups[0] if groups else []
+            self._waiting = [job for job in self._waiting if job not in group]
+            self._running += [group] if group else []
+        for job in gone:
+            job.put(Stopped(0, job.steps))
+        if not group:
+            return False
+        self._tell_positions()
+        try:
+            self._answer(group)
+        finally:
+            self._running = self._running[:-1]
+        return True
+
+    def _make_way(self, jobs: Sequence[Job]) -> Iterator[None]:
+        """Between two steps of a long job: a turn for those that cost much less, and then as much time for itself."""
+        until = told = time.perf_counter()
+        while True:
+            now = time.perf_counter()
+            if self._waiting and now >= until and len(self._running) == 1 and self._serve(within=jobs):
+                took = time.perf_counter() - now
+                self._away += took
+                until = now + 2 * took
+            elif self._waiting and now - told >= TELL_EVERY:
+                told = now
+                self._tell_positions()
+            yield
+
+    @property
+    def _room(self) -> float:
+        return TOGETHER.get(self.pipe.device.type, 0)
+
+    def _now(self) -> float:
+        """Seconds on a clock that stands still for a job while others pass it."""
+        return time.perf_counter() - self._away
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         """Bring every job of a group to its last event; a fault in a batch is found by running its jobs alone."""
@@ -163,7 +194,8 @@ class Engine:
                 self._answer([job])
 
     def _answer_recipes(self, jobs: Sequence[Job]) -> None:
-        live, recipes = [], []
+        recipes: list[Recipe] = []  # each once, however many want it
+        live: list[tuple[Job, int]] = []
         for job in jobs:
             assert job.recipe is not None
             if known := self._cache.get(job.recipe):
@@ -171,35 +203,38 @@ class Engine:
             elif job.stopped:
                 job.put(Stopped(0, job.steps))
             else:
-                live.append(job)
-                recipes.append(job.recipe)
+                recipes += [] if job.recipe in recipes else [job.recipe]
+                live.append((job, recipes.index(job.recipe)))
         if not live:
             return
-        runs = self._together(recipes)
+        runs, way = self._together(recipes), self._make_way(jobs)
         try:
-            while any(not job.ended for job in live):
+            while any(not job.ended for job, _ in live):
                 done, previews = next(runs)
-                for index, job in enumerate(live):
+                for job, index in live:
+                    job.done = done
+                    if previews:
+                        job.put(previews[index])
+                next(way)
+                for job, _ in live:
                     if job.stopped:
                         job.put(Stopped(done, job.steps))
-                    elif previews:
-                        job.put(previews[index])
         except StopIteration as end:
-            for job, run in zip(live, end.value, strict=True):
-                job.put(Done(run))
+            for job, index in live:
+                job.put(Done(end.value[index]))
         finally:
             runs.close()
 
     def _answer_work(self, job: Job, work: Work) -> None:
-        running = work()
-        last = 0
+        running, way = work(), self._make_way([job])
         try:
             while not job.stopped:
                 event = next(running)
-                last = getattr(event, "step", last)
+                job.done = getattr(event, "step", job.done)
                 if event is not None:
                     job.put(event)
-            job.put(Stopped(last, job.steps))
+                next(way)
+            job.put(Stopped(job.done, job.steps))
         except StopIteration as end:
             job.put(Done(end.value))
         finally:
@@ -209,13 +244,13 @@ class Engine:
         self, recipes: Sequence[Recipe], pictures: Pictures | None = None
     ) -> Generator[tuple[int, list[Preview]], None, list[Run]]:
         """Run recipes as one batch: after every step how many are done and, four times a second, a Preview of each."""
-        begun, shown = time.perf_counter(), -PREVIEW_EVERY
+        begun, shown = self._now(), -PREVIEW_EVERY
         steps: list[Step] = []
         run = self.pipe.run_many(recipes, pictures)
         try:
             for step in run:
                 steps.append(step)
-                done, seconds, previews = len(steps), time.perf_counter() - begun, []
+                done, seconds, previews = len(steps), self._now() - begun, []
                 if seconds - shown >= PREVIEW_EVERY or done == recipes[0].steps:
                     shown, images = seconds, self.pipe.preview(step.x0)
                     at = (step.nfe, step.nxt.t, step.nxt.nsr, seconds)
@@ -224,7 +259,7 @@ class Engine:
         finally:
             run.close()
         decoded = self.pipe.pictures(steps[-1].x_next)
-        seconds = time.perf_counter() - begun
+        seconds = self._now() - begun
         self._learn(seconds, sum(map(cost, recipes)))
         runs = []
         for recipe, part in zip(recipes, parts(recipes), strict=True):
@@ -240,6 +275,10 @@ class Engine:
             return Failed(str(error))
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
             self._cache.clear()
+            if self.pipe.device.type == "cuda":
+                import torch
+
+                torch.cuda.empty_cache()
             log.warning("out of memory: %s", error)
             return Failed(TOO_BIG)
         code = secrets.token_hex(3).upper()
@@ -254,19 +293,13 @@ class Engine:
         """Tell everyone who waits which place they have and for how long, as far as the past tells."""
         with self._change:
             running, waiting = list(self._running), [job for job in self._waiting if not job.stopped]
-        ahead = sum(job.cost for job in running)
-        for place, job in enumerate(waiting):
+        for place, (job, ahead) in enumerate(forecast(running, waiting, self._room)):
             job.put(Queued(place + 1 if running else place, None if self._rate is None else self._rate * ahead))
-            ahead += job.cost
 
 
 def cost(recipe: Recipe) -> float:
     """What a recipe costs: steps × pixels."""
     return recipe.steps * (recipe.width or 128) * (recipe.height or 128) * recipe.batch
-
-
-def pixels(job: Job) -> float:
-    return job.cost / max(1, job.steps)
 
 
 def parts(recipes: Sequence[Recipe]) -> list[slice]:
@@ -276,36 +309,3 @@ def parts(recipes: Sequence[Recipe]) -> list[slice]:
         found.append(slice(start, start + recipe.batch))
         start += recipe.batch
     return found
-
-
-class Cache:
-    """Finished runs by digest, the least recently used leaving first when their bytes exceed the bound."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most, self._held = most_bytes, 0
-        self._known: OrderedDict[str, Run] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, recipe: Recipe) -> Run | None:
-        with self._lock:
-            found = self._known.get(recipe.digest)
-            if found is not None:
-                self._known.move_to_end(recipe.digest)
-            return found
-
-    def put(self, run: Run) -> None:
-        """Remember a run; one whose steps alone exceed the bound is remembered without them."""
-        if run.bytes > self._most:
-            run = replace(run, steps=())
-        with self._lock:
-            if run.recipe.digest in self._known or run.bytes > self._most:
-                return
-            self._known[run.recipe.digest] = run
-            self._held += run.bytes
-            while self._held > self._most:
-                self._held -= self._known.popitem(last=False)[1].bytes
-
-    def clear(self) -> None:
-        with self._lock:
-            self._known.clear()
-            self._held = 0

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from core.recipe import Recipe
@@ -50,7 +50,7 @@ class Run:
 
     recipe: Recipe
     images: tuple[Image, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...] = field(repr=False)  # asyncio writes out what its tasks return: seconds, for tensors
     nfe: int
     seconds: float
     notes: tuple[str, ...] = ()
@@ -99,6 +99,7 @@ class Job:
         self, visitor: str, cost: float, recipe: Recipe | None = None, work: Work | None = None, kind: str | None = None
     ) -> None:
         self.visitor, self.cost, self.recipe, self.work, self.kind = visitor, cost, recipe, work, kind
+        self.done = 0  # steps, as far as anybody counts them
         self._lock = threading.Lock()
         self._event: Any = None
         self._ended = self._stopped = False
@@ -113,6 +114,11 @@ class Job:
     def stop(self) -> None:
         """Ask for an end within one step; the reader then gets Stopped. Asking twice, or too late, changes nothing."""
         self._stopped = True
+
+    @property
+    def address(self) -> str:
+        """Where the visitor comes from: what stands behind the @ of its name."""
+        return self.visitor.rpartition("@")[2]
 
     @property
     def stopped(self) -> bool:

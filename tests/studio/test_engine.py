@@ -222,7 +222,7 @@ def test_a_reader_whose_loop_is_gone_does_not_hurt_the_worker(pipe, engine):
 def test_closing_tells_everyone_and_ends_the_thread():
     pipe = FakePipeline(0.05)
     engine = Engine(pipe)
-    running, waiting = engine.submit(Recipe(prompt="1", steps=500), "1"), engine.submit(Recipe(prompt="2"), "2")
+    running, waiting = engine.submit(Recipe(prompt="1", steps=500), "1"), engine.submit(Recipe(prompt="2", steps=499), "2")
     time.sleep(0.1)
     begun = time.perf_counter()
     engine.close()
