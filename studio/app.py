@@ -8,20 +8,19 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("GRADIO_VIBE_MODE", None)  # lets visitors run code, by design
 
-import atexit
-import shutil
 import sys
-import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
-from studio import page
+from studio import controls, models, page
 from studio.engine import Engine
 from studio.limits import Limits
-from studio.options import Options
+from studio.machine import more_files, own_temp_folder
+from studio.options import Options, stop
 from studio.settings import Settings
 from studio.tabs import denoise, guidance, prompt, samplers, schedules
 
@@ -29,6 +28,7 @@ TABS = (
     ("Prompt", prompt.tab), ("Denoise", denoise.tab), ("Schedules", schedules.tab), ("Guidance", guidance.tab),
     ("Samplers", samplers.tab),
 )  # fmt: skip
+GRACE, TOLD = 3.0, 0.5  # seconds for the step that runs to end, and for pages to hear of it
 ASSETS = Path(__file__).parents[1] / "assets"
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]  # what the machine has
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
@@ -44,6 +44,8 @@ def build(engine: Engine) -> gr.Blocks:
                 with gr.Tab(label, id=label.lower()):
                     settings[label.lower()] = tab(engine, demo) or Settings()
         page.connect(demo, engine, head, tabs, settings)
+        gr.api(models.endpoint(engine), api_name="models")
+        demo.unload(controls.leaving(engine))
     demo.queue(api_open=False, max_size=128, default_concurrency_limit=64, status_update_rate="auto")
     return demo
 
@@ -63,15 +65,20 @@ def profile(options: Options) -> dict[str, Any]:
         "share": options.share, "auth": options.auth, "mcp_server": options.mcp,
         "max_file_size": "15mb", "max_threads": 16, "state_session_capacity": 500, "enable_monitoring": False,
         "run_history": False, "footer_links": ["api", "gradio"], "show_error": False, "strict_cors": True,
-        "ssr_mode": False, "pwa": False, "allowed_paths": [], "blocked_paths": [str(ASSETS)],
+        "ssr_mode": False, "pwa": False, "allowed_paths": [], "blocked_paths": closed(options),
         "theme": theme(), "head": page.SCRIPTS, "css_paths": sorted(ASSETS.glob("*.css")),
         "app_kwargs": {"middleware": [Middleware(Limits)]},
         "_frontend": False,  # else a busy machine, slower than 3 s with its first page, ends the studio
     }  # fmt: skip
 
 
+def closed(options: Options) -> list[str]:
+    """Folders that are never served, whatever else is allowed: our own, and where the model lies."""
+    return [str(ASSETS), *([str(Path(options.model).resolve())] if options.model else [])]
+
+
 def serve(options: Options) -> None:
-    """Load the model, open the page, and stay until interrupted."""
+    """Load the model, open the page, and stay until interrupted; then everybody is told, and nothing is left behind."""
     from core import load_pipeline
 
     pipe = load_pipeline(options.model, device=options.device, dtype=options.dtype, prediction=options.prediction)
@@ -79,15 +86,17 @@ def serve(options: Options) -> None:
         print(note, file=sys.stderr)
     engine = Engine(pipe)
     own_temp_folder()
+    more_files()
+    demo = build(engine)
     try:
-        build(engine).launch(**profile(options))
+        demo.launch(**profile(options), prevent_thread_lock=True)
+        if options.share and not demo.share_url:
+            stop("no public link could be made (is there a network?); leave --share out to serve this machine alone.")
+        while True:
+            time.sleep(1)  # short, so that Ctrl-C is heard on every system
+    except KeyboardInterrupt:
+        print("Closing the studio …")
     finally:
-        engine.close()
-
-
-def own_temp_folder() -> None:
-    """What visitors make and upload lies in a folder of its own, which goes when the app does."""
-    if "GRADIO_TEMP_DIR" not in os.environ:
-        folder = tempfile.mkdtemp(prefix="diffusion-studio-")
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        engine.close(GRACE)
+        time.sleep(TOLD)
+        demo.close(verbose=False)

@@ -74,18 +74,19 @@ class Engine:
     def stop(self, visitor: str) -> None:
         """Stop all that this visitor has running or waiting; what does not run just now ends at once."""
         with self._change:
-            at_rest = [*self._waiting, *(job for group in self._running[:-1] for job in group)]
-            mine = [job for job in [*at_rest, *sum(self._running[-1:], [])] if job.visitor == visitor]
-        for job in mine:
-            job.stop()
-            if job in at_rest:
-                job.put(Stopped(job.done, job.steps))
+            running = [job for group in self._running for job in group]
+            active, waiting = self._running[-1:], list(self._waiting)
+        for job in running + waiting:
+            if job.visitor == visitor:
+                job.stop()
+                if active and job not in active[0]:
+                    job.put(Stopped(job.done, job.steps))
 
     def close(self, seconds: float = 8.0) -> None:
         """Take no more jobs, end the running ones within a step and the waiting ones with a sentence."""
         with self._change:
             self._closed = True
-            waiting, running = list(self._waiting), sum(self._running, [])
+            waiting, running = list(self._waiting), [job for group in self._running for job in group]
             self._waiting.clear()
             self._change.notify()
         for job in waiting:

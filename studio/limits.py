@@ -1,69 +1,138 @@
-"""What stands between the network and the app: bodies of bounded size, slow guessing of passwords, one closed route.
+"""What stands between the network and the app: bodies of bounded size and time, budgets for each address, one closed route.
 
-ASGI middleware, handed to Gradio's launch. Gradio itself takes a request body of any size, lets passwords be tried
-without end, and has a route that scales an icon to any size asked for.
+ASGI middleware, handed to Gradio's launch. Gradio itself takes a request body of any size and as slowly as it likes to come,
+uploads and open streams without number, lets passwords be tried without end, and has a route that scales an icon to any size
+asked for.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+import shutil
+import tempfile
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
-JSON_BYTES, UPLOAD_BYTES = 1_000_000, 16_000_000
-GUESSES, WINDOW = 8, 120.0  # wrong passwords from one address, within so many seconds
-MOST_ADDRESSES = 10_000
+MOST_ADDRESSES = 10_000  # that are remembered
+STREAM = re.compile(r"/(queue/data|heartbeat/[^/]+|call/(v2/)?[^/]+/[^/]+|mcp/?)$")
+ICON = re.compile(r"/pwa_icon(/|$)")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much is allowed: bytes, seconds, and how many."""
+
+    json: int = 1_000_000  # bytes of a request
+    upload: int = 16_000_000
+    slow: float = 120.0  # seconds for a body to arrive
+    uploads: int = 160_000_000  # bytes from one address within `window`: a class behind one router, a photograph each
+    window: float = 600.0
+    guesses: int = 8  # wrong passwords from one address within `locked`
+    locked: float = 120.0
+    streams: int = 2_000  # open at once: a page holds two
+    streams_each: int = 500  # from one address
+    disk: int = 64_000_000  # bytes that an upload must find free
 
 
 class Limits:
-    """Refuse what is too big, too often wrong, or closed; say nosniff on everything that is answered."""
+    """Refuse what is too big, too slow, too much, too often wrong, or closed; say nosniff on everything that is answered."""
 
-    def __init__(self, app: Any, json_bytes: int = JSON_BYTES, upload_bytes: int = UPLOAD_BYTES) -> None:
-        self.app, self._json, self._upload = app, json_bytes, upload_bytes
-        self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
+    def __init__(self, app: Any, bounds: Bounds = Bounds()) -> None:  # noqa: B008  (frozen)
+        self.app, self.bounds = app, bounds
+        self._wrong: OrderedDict[str, deque[tuple[float, int]]] = OrderedDict()
+        self._uploaded: OrderedDict[str, deque[tuple[float, int]]] = OrderedDict()
+        self._open: Counter[str] = Counter()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        path = scope["path"]
-        if re.search(r"/pwa_icon(/|$)", path):
+        path, address = scope["path"].rstrip("/"), scope["client"][0] if scope.get("client") else ""
+        if ICON.search(path):
             return await _answer(send, 404, "There is no such page.")
-        most = self._upload if path.rstrip("/").endswith("/upload") else self._json
+        upload, post = path.endswith("/upload"), scope["method"] == "POST"
+        login = post and path.endswith("/login")
+        most = self.bounds.upload if upload else self.bounds.json
         stated = dict(scope["headers"]).get(b"content-length", b"0")
         if not stated.isdigit() or int(stated) > most:
             return await _answer(send, 413, f"A request may have at most {most // 10**6} MB; send less.")
-        login = scope["method"] == "POST" and path.rstrip("/").endswith("/login")
-        address = scope["client"][0] if scope.get("client") else ""
-        if login and self._guessing(address):
-            return await _answer(send, 429, f"Too many wrong passwords; wait {WINDOW / 60:g} minutes and try again.")
+        if refused := self._refused(address, int(stated), login, upload and post):
+            return await _answer(send, *refused)
 
         async def answer(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message = message | {"headers": [*message["headers"], (b"x-content-type-options", b"nosniff")]}
                 if login and message["status"] >= 400:
-                    self._wrong[address].append(time.monotonic())
+                    _note(self._wrong, address, 1)
             await send(message)
 
-        await self.app(scope, _bounded(receive, most), answer)
+        def count(size: int) -> None:
+            if upload:
+                _note(self._uploaded, address, size)
 
-    def _guessing(self, address: str) -> bool:
-        """Whether this address has had its wrong guesses for now."""
-        wrong = self._wrong.setdefault(address, deque(maxlen=GUESSES))
-        self._wrong.move_to_end(address)
-        while len(self._wrong) > MOST_ADDRESSES:
-            self._wrong.popitem(last=False)
-        return len(wrong) == GUESSES and time.monotonic() - wrong[0] < WINDOW
+        body = _bounded(receive, most, self.bounds.slow, count)
+        if not (STREAM.search(path) and scope["method"] == "GET"):
+            return await self.app(scope, body, answer)
+        if self._open.total() >= self.bounds.streams or self._open[address] >= self.bounds.streams_each:
+            return await _answer(send, 503, "Too many pages are open at once; close some, and reload this one.")
+        self._open[address] += 1
+        try:
+            await self.app(scope, body, answer)
+        finally:
+            self._open[address] -= 1
+            if not self._open[address]:
+                del self._open[address]
+
+    def _refused(self, address: str, size: int, login: bool, upload: bool) -> tuple[int, str] | None:
+        """Status and sentence for what this address may not do now."""
+        if login and _spent(self._wrong, address, self.bounds.locked) >= self.bounds.guesses:
+            return 429, f"Too many wrong passwords; wait {self.bounds.locked / 60:g} minutes and try again."
+        if upload:
+            if size + _spent(self._uploaded, address, self.bounds.window) > self.bounds.uploads:
+                megabytes, minutes = self.bounds.uploads // 10**6, self.bounds.window / 60
+                return 429, f"At most {megabytes} MB may be uploaded within {minutes:g} minutes; wait a little and try again."
+            with contextlib.suppress(OSError):
+                if shutil.disk_usage(tempfile.gettempdir()).free < self.bounds.disk:
+                    return 507, "The studio's disk is full, so nothing can be uploaded; tell whoever runs it, and try again later."
+        return None
 
 
-def _bounded(receive: Any, most: int) -> Any:
-    """Receive a body that did not state its size, up to the limit; beyond it the connection counts as lost."""
-    held = 0
+def _note(book: OrderedDict[str, deque[tuple[float, int]]], address: str, amount: int) -> None:
+    """Write down what an address did just now; the addresses that did nothing for longest are forgotten first."""
+    book.setdefault(address, deque()).append((time.monotonic(), amount))
+    book.move_to_end(address)
+    while len(book) > MOST_ADDRESSES:
+        book.popitem(last=False)
+
+
+def _spent(book: OrderedDict[str, deque[tuple[float, int]]], address: str, window: float) -> int:
+    """What an address did within the last seconds; what is older is forgotten."""
+    notes = book.get(address, deque())
+    while notes and notes[0][0] < time.monotonic() - window:
+        notes.popleft()
+    return sum(amount for _, amount in notes)
+
+
+def _bounded(receive: Any, most: int, seconds: float, count: Callable[[int], None]) -> Callable[[], Awaitable[Any]]:
+    """Receive a body up to its size and in its time; beyond either the connection counts as lost."""
+    held, whole, until = 0, False, time.monotonic() + seconds
 
     async def bounded() -> Any:
-        nonlocal held
-        message = await receive()
-        held += len(message.get("body", b""))
+        nonlocal held, whole
+        if whole:  # what comes after the body is the end of the connection, whenever that is
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+        size = len(message.get("body", b""))
+        held += size
+        count(size)
+        whole = not message.get("more_body", False)
         return message if held <= most else {"type": "http.disconnect"}
 
     return bounded

@@ -182,7 +182,8 @@ def test_the_seconds_of_a_run_are_its_own_and_not_those_of_whoever_passed(pipe, 
 def test_the_forecast_counts_what_is_ahead_of_everybody():
     long, passing = Job("race", 40 * ONE, work=lambda: iter(())), waiting("passing", kind="p")
     queue = [Job("next race", 40 * ONE, work=lambda: iter(())), waiting("a"), waiting("b"), waiting("c", kind="c")]
-    told = {job.visitor: (place, ahead / ONE) for place, (job, ahead) in enumerate(forecast([[long], [passing]], queue, 8 * 128**2))}
+    found = forecast([[long], [passing]], queue, 8 * 128**2)
+    told = {job.visitor: (place, ahead / ONE) for place, (job, ahead) in enumerate(found)}
     # a and b begin together when the passing one is through; the long one has as much time as they had before c begins
     assert told == {"a": (0, 1), "b": (1, 1), "c": (2, 5), "next race": (3, 44)}
 
