@@ -6,10 +6,11 @@ goes before the ids of a tab's widgets, which are unique on the page.
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from core.errors import UserError
 from core.recipe import MAX_SEED, MAX_TEXT, Recipe, allowed, draw_seed
 from core.sampling import SAMPLERS
 from core.schedules import SPACINGS
+from studio.engine import Engine
 from studio.figures import scale
 
 log = logging.getLogger(__name__)
@@ -147,6 +149,10 @@ def fault(error: Exception) -> gr.Error:
     """Any error as a toast: a sentence for what a user can mend, else a code whose trace is in the log."""
     if isinstance(error, UserError):
         return gr.Error(untagged(str(error)), title="Not possible", print_exception=False)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        log.error("the disk is full: %s", error)
+        return gr.Error("The studio's disk is full; tell whoever runs it, and try again later.", title="Disk full",
+                        print_exception=False)  # fmt: skip
     code = secrets.token_hex(3).upper()
     log.error("unexpected fault, code %s", code, exc_info=error)
     return gr.Error(f"Something went wrong, code {code}.", title="Error", print_exception=False)
@@ -158,10 +164,28 @@ def untagged(sentence: str) -> str:
 
 
 def visitor(request: gr.Request | None) -> str:
-    """Who asks: the page's session, or the address where a program calls without one."""
+    """Who asks, and after an @ from where: a page by its session, a program without one by its address alone.
+
+    Gradio makes up a session for every call of such a program, so that each would be somebody new. Calls by MCP all come in
+    the studio's own session, so that each is somebody.
+    """
     if request is None:
         return "nobody"
-    return request.session_hash or (request.client.host if request.client else "nobody")
+    address = request.client.host if request.client else "nowhere"
+    if "/call/" in str(request.url):
+        return f"a program@{address}"
+    if request.headers.get("x-gradio-user") == "mcp":
+        return f"{secrets.token_hex(8)}@{address}"
+    return f"{request.session_hash}@{address}"
+
+
+def leaving(engine: Engine) -> Callable[[gr.Request], None]:
+    """What happens when a page is closed: all that it has running or waiting is stopped, within a step."""
+
+    def left(request: gr.Request) -> None:
+        engine.stop(visitor(request))
+
+    return left
 
 
 SEED_RANGE = (0, MAX_SEED)

@@ -42,7 +42,7 @@ class Bounds:
 class Limits:
     """Refuse what is too big, too slow, too much, too often wrong, or closed; say nosniff on everything that is answered."""
 
-    def __init__(self, app: Any, bounds: Bounds = Bounds()) -> None:  # noqa: B008  (frozen)
+    def __init__(self, app: Any, bounds: Bounds = Bounds()) -> None:
         self.app, self.bounds = app, bounds
         self._wrong: OrderedDict[str, deque[tuple[float, int]]] = OrderedDict()
         self._uploaded: OrderedDict[str, deque[tuple[float, int]]] = OrderedDict()

@@ -4,13 +4,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from core.extras import names_of
 from core.pipeline import TextToImage
 from core.recipe import BUDGET
 from core.sampling import SAMPLERS, Sampler
 from core.schedules import SCHEDULES, SPACINGS
 from studio.engine import Engine
-
-MOST_WORDS = 5_000
 
 
 def endpoint(engine: Engine) -> Callable[..., Any]:
@@ -48,6 +47,13 @@ def described(pipe: TextToImage) -> dict[str, Any]:
         "vocabulary": vocabulary(pipe),
         "most": {"steps_x_pixels_x_pictures": BUDGET},
     }  # fmt: skip
+
+
+def vocabulary(pipe: TextToImage) -> dict[str, list[str]]:
+    """The names, styles and colours that the model was trained on, as far as its files tell."""
+    given = pipe.extras.vocabulary
+    known = {kind: names_of({kind: given.get(kind)}) for kind in ("concepts", "styles", "colours")}
+    return known | {"languages": [str(name) for name in given.get("languages", [])]}
 
 
 def of_sampler(entry: Sampler) -> dict[str, Any]:

@@ -7,8 +7,10 @@ comes along, and it appears under its name only when it is complete.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +27,7 @@ from studio import foreign
 from studio.infotext import VERSION, fields, infotext, parse
 
 CHUNK = "diffusion_studio"
+ROOM = 1_000_000  # bytes that must be free: whoever serves the picture makes a copy of it
 MOST_BYTES = 16_000_000
 FORMATS = ("PNG", "JPEG", "WEBP")
 USER_COMMENT = 0x9286  # EXIF, where JPEG and WebP keep the text
@@ -42,6 +45,8 @@ def save_png(
     chunks.add_text(CHUNK, json.dumps(about, ensure_ascii=False))
     rgb = image.convert("RGB")
     fresh = Image.frombytes("RGB", rgb.size, rgb.tobytes())  # no EXIF, profile or text of whatever it was made from
+    if shutil.disk_usage(path.parent).free < ROOM:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
     handle, part = tempfile.mkstemp(suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -50,6 +50,7 @@ MAY_IMPORT = {
     "studio.cache": {"core", "studio.jobs"},
     "studio.turns": {"studio.jobs"},
     "studio.engine": FIGURES | {"studio.options", "studio.jobs", "studio.cache", "studio.turns"},
+    "studio.models": {"core", "studio.engine"},
     "studio.controls": FIGURES | {"studio.engine", "studio.jobs"},
     "studio.settings": FIGURES | {"studio.engine", "studio.jobs", "studio.controls"},
     "studio.page": FIGURES | {"studio.engine", "studio.controls", "studio.settings"},

@@ -1,0 +1,102 @@
+"""The endpoints for programs: typed, documented, and the same as MCP tools."""
+
+import asyncio
+import contextlib
+import inspect
+import json
+
+import httpx
+import pytest
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
+
+from core.recipe import Recipe
+from core.sampling import SAMPLERS
+from core.schedules import SCHEDULES, SPACINGS
+from tests.service.pages import API, script
+
+NAMES = {"generate", "denoise", "schedule", "guidance_sweep", "sampler_race", "encode", "decode", "read_png", "models"}
+
+
+@pytest.fixture(scope="module")
+def info(house):
+    return httpx.get(f"{house.url}{API}/info", timeout=60).json()["named_endpoints"]
+
+
+def test_the_public_endpoints_are_those_that_were_promised(info):
+    found = {name.removeprefix("/") for name in info}
+    assert {"generate", "schedule", "models"} <= found <= NAMES
+
+
+def test_every_endpoint_says_what_it_does_and_what_each_parameter_means(house, info):
+    functions = {fn.api_name: fn.fn for fn in house.demo.fns.values()}
+    for name, about in info.items():
+        text = inspect.getdoc(functions[name.removeprefix("/")]) or ""
+        assert text.split("\n\n")[0].endswith("."), name
+        for parameter in about["parameters"]:
+            assert parameter["type"], (name, parameter)
+            assert f"    {parameter['parameter_name']}: " in text, (name, parameter["parameter_name"])
+
+
+def test_models_tells_everything_that_may_be_chosen(studio):
+    event, (told,) = script(studio.url, "models")
+    assert event == "complete" and set(told["samplers"]) == set(SAMPLERS)
+    assert told["schedules"] == list(SCHEDULES) and set(told["spacings"]) == set(SPACINGS)
+    pipe = studio.pipe
+    assert told["parameters"]["unet"] == sum(weight.numel() for weight in pipe.unet.parameters())
+    c, h, w = told["latent"]
+    assert pipe.noise([Recipe(prompt="")])(0).shape == (1, c, h, w) and told["width"] == h * told["multiple_of"]
+    eta = told["samplers"]["ddim"]["knobs"]["eta"]
+    assert eta["low"] <= eta["default"] <= eta["high"]
+
+
+def test_models_names_what_the_embedded_model_was_trained_on():
+    from core import load_pipeline
+    from studio.models import described
+
+    told = described(load_pipeline())
+    json.dumps(told, allow_nan=False)  # a program can read all of it
+    assert "red apple" in told["vocabulary"]["concepts"] and "3d" in told["vocabulary"]["styles"]
+    assert "en" in told["vocabulary"]["languages"] and told["width"] == 128
+
+
+@contextlib.asynccontextmanager
+async def connected(url):
+    """An MCP client's session."""
+    async with (
+        streamable_http_client(f"{url}{API}/mcp/") as (read, write, _),
+        ClientSession(read, write) as session,
+    ):
+        await session.initialize()
+        yield session
+
+
+def test_the_endpoints_are_mcp_tools_and_one_of_them_can_be_called(studio, info):
+    async def visit():
+        async with connected(studio.url) as session:
+            tools = (await session.list_tools()).tools
+            return tools, await session.call_tool("generate", {"prompt": "a cat", "seed": 7, "steps": 2})
+
+    tools, made = asyncio.run(asyncio.wait_for(visit(), 120))
+    assert {tool.name for tool in tools} == {name.removeprefix("/") for name in info}
+    for tool in tools:
+        assert tool.description, tool.name
+        given = {parameter["parameter_name"] for parameter in info[f"/{tool.name}"]["parameters"]}
+        assert set(tool.inputSchema["properties"]) == given, tool.name
+        assert all(one.get("description") for one in tool.inputSchema["properties"].values()), tool.name
+    assert not made.isError
+    assert any("'seed': 7" in part.text or '"seed": 7' in part.text for part in made.content if part.type == "text")
+
+
+def test_two_programs_that_call_by_mcp_at_once_are_both_answered(studio):
+    studio.pipe.seconds = 0.05
+
+    async def visit(seed):
+        async with connected(studio.url) as session:
+            return await session.call_tool("generate", {"prompt": f"mcp {seed}", "seed": seed, "steps": 8})
+
+    async def all_of_them():
+        return await asyncio.gather(*(visit(seed) for seed in range(4)))
+
+    made = asyncio.run(asyncio.wait_for(all_of_them(), 120))
+    assert not any(one.isError for one in made), made
