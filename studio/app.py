@@ -85,6 +85,8 @@ def serve(options: Options) -> None:
     for note in pipe.parts.notes:
         print(note, file=sys.stderr)
     engine = Engine(pipe)
+    if "SPACE_ID" in os.environ:  # only the Space's own proxy can reach it, and knows where visitors come from
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     own_temp_folder()
     more_files()
     demo = build(engine)
