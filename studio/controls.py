@@ -171,10 +171,11 @@ def visitor(request: gr.Request | None) -> str:
     """
     if request is None:
         return "nobody"
-    address = request.client.host if request.client else "nowhere"
-    if "/call/" in str(request.url):
+    client, url, headers = (getattr(request, name, None) for name in ("client", "url", "headers"))  # not all from a network
+    address = client.host if client else "here"
+    if "/call/" in str(url):
         return f"a program@{address}"
-    if request.headers.get("x-gradio-user") == "mcp":
+    if (headers or {}).get("x-gradio-user") == "mcp":
         return f"{secrets.token_hex(8)}@{address}"
     return f"{request.session_hash}@{address}"
 
