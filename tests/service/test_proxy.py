@@ -19,7 +19,7 @@ def behind(tiny):
 
 
 def test_the_page_and_all_that_it_names_are_found_under_the_sub_path(behind):
-    studio, public = behind
+    _, public = behind
     html = httpx.get(public, timeout=60).text
     assert httpx.get(f"{public}config", timeout=60).json()["root"].endswith(PREFIX)
     named = set(re.findall(r'(?:src|href)="([^"#]+)"', html)) - {""}
@@ -27,8 +27,7 @@ def test_the_page_and_all_that_it_names_are_found_under_the_sub_path(behind):
     for address in named:
         if address.startswith(("http", "data:", "//")) and not address.startswith(public):
             continue
-        inside = httpx.URL(studio.url).join(address.removeprefix(public))
-        if httpx.get(inside, timeout=60).status_code == 200:  # Gradio names a manifest that it only has as an installed app
+        if address != "/manifest.json":  # of an installed app, which is switched off; Gradio names it all the same
             assert httpx.get(httpx.URL(public).join(address), timeout=60).status_code == 200, address
 
 
