@@ -130,10 +130,13 @@ def test_two_windows_keep_their_own_and_the_last_writer_wins(open_page: Any) -> 
     other = page.context.new_page()
     other.goto(page.url)
     ready(other)
-    page.locator("#film-prompt textarea").fill("the first window")
-    page.wait_for_timeout(500)
-    other.locator("#film-prompt textarea").fill("the second window")
-    other.wait_for_timeout(500)
+    written = "() => { const set = Storage.prototype.setItem; Storage.prototype.setItem = function (...pair)"
+    written += " { window.writes = (window.writes || 0) + 1; return set.apply(this, pair); } }"
+    for window, words in ((page, "the first window"), (other, "the second window")):
+        window.wait_for_timeout(1000)  # choosing the tab is kept too
+        window.evaluate(written)
+        window.locator("#film-prompt textarea").fill(words)
+        window.wait_for_function("window.writes > 0")
     assert value(page, "#film-prompt textarea") == "the first window"
     third = page.context.new_page()
     third.goto(page.url)
