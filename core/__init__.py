@@ -19,6 +19,9 @@
     plane         the plane that guidance moves in: eps_0, eps_c and the line through them
     adherence     fidelity against diversity over seeds, with intervals
     observe       one move as the sum of its terms; where the words of a prompt look
+    latents       edits, ways between two latents, principal axes, neighbours, and the spectrum of what is lost
+    between       runs between two noises or two prompts
+    costs         numbers, attention and operations of a picture as pixels and as latents
     training      how the model in assets/ was made
 
 Notation: x0 clean, x noisy, eps noise; alpha = √alpha_bar, sigma = √(1 − alpha_bar), x = alpha·x0 + sigma·eps;
