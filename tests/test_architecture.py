@@ -18,7 +18,8 @@ LEAVES = {"core.errors", "core.files", "core.pages"}  # these import nothing of 
 PURE = "png infotext foreign links figures uploads checks grids figures_schedules figures_noising figures_samplers"
 FILM = "strip film looks probe movie"  # what a run is shown as
 GUIDED = ["status", "figures_guidance", "sweep", "guided", "sweep_endpoint"]  # work for the engine, and what it shows
-WORK = {f"studio.{name}" for name in GUIDED}
+LATENTS = ["subpage", "figures_latents", "latent_work", "walks", "latents_endpoint"]
+WORK = {f"studio.{name}" for name in GUIDED + LATENTS}
 FIGURES = {"core", *(f"studio.{name}" for name in f"{PURE} {FILM}".split())}
 MAY_IMPORT = {
     "core": {"core"},  # the public names

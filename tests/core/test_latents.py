@@ -1,4 +1,4 @@
-"""Latents against closed forms: ways keep angles and lengths, axes are numpy's, spectra obey Parseval, costs are counted by hand."""
+"""Latents against closed forms: ways keep angles and lengths, axes are numpy's, spectra obey Parseval, costs are hand-counted."""
 
 from __future__ import annotations
 
