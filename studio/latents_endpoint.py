@@ -76,7 +76,7 @@ def encoder(bench: Bench) -> Callable[..., Any]:
 def decoder(bench: Bench) -> Callable[..., Any]:
     """The function behind `/decode`."""
 
-    async def decode(request: gr.Request, latents: list) -> AsyncIterator[Any]:
+    async def decode(request: gr.Request, latents: list[list[list[float]]]) -> AsyncIterator[Any]:
         """Decode latents: the picture that the loaded model's VAE makes of them.
 
         Args:

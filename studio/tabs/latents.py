@@ -126,7 +126,7 @@ def ask(bench: Bench) -> Column:
     """The picture, and what the model would make one from."""
     start = drawn_example(bench.pipe.size)
     held = gr.State(Held(start))
-    picture = SafeImage(start, label="The picture, or yours", height=220, elem_id="l-picture")
+    picture = SafeImage(start, label="The picture, or yours", height=260, elem_id="l-picture")
     prompt = gr.Textbox(PROMPT, label="Or one of the model's", max_lines=2, max_length=MAX_TEXT, elem_id="l-prompt")
     with gr.Row(elem_id="l-numbers"):
         seed = controls.seed_box("l-")

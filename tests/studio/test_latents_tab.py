@@ -276,7 +276,8 @@ def test_latents_go_to_a_program_and_back(pipe: TextToImage, image: Image.Image)
     [
         (None, "list of 4"), ("x", "list of 4"), ([], "list of 4"), ([[[1.0]]] * 3, "list of 4"), ({"a": 1}, "list of 4"),
         ([[["1"]]] * 4, "list of 4"), ([[[True]]] * 4, "list of 4"), ([[[None]]] * 4, "list of 4"),
-        ([[[10**400]]] * 4, "list of 4"), ([[[1.0], [1.0, 2.0]]] * 4, "differ in length"), ([[[0.0] * 129]] * 4, "129×1"), ([[[]]] * 4, "0×1"),
+        ([[[10**400]]] * 4, "list of 4"), ([[[1.0], [1.0, 2.0]]] * 4, "differ in length"),
+        ([[[0.0] * 129]] * 4, "129×1"), ([[[]]] * 4, "0×1"),
         ([[[float("nan")]]] * 4, "finite"), ([[[1e9]]] * 4, "at most 1000"),
     ],
 )  # fmt: skip
