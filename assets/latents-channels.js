@@ -34,12 +34,14 @@ function fill(one, src, told) {
 function frame(value) {
   root.replaceChildren();
   parts.told = make("p", "about", root);
-  const row = make("div", "row l-pictures", root);
+  const top = make("div", "l-top", root);
+  const row = make("div", "row l-pictures", top);
   parts.original = figure(row, "the picture x");
   parts.back = figure(row, "decoded D(E(x))");
   parts.error = figure(row, "what differs");
-  parts.changed = figure(row, "decoded from the changed channels");
-  parts.change = figure(row, "what the change did");
+  const result = make("div", "row l-pictures l-result", top);
+  parts.changed = figure(result, "from the changed channels");
+  parts.change = figure(result, "what the change did");
   parts.presets = make("div", "presets", root);
   const presets = [
     ["Swap 1 and 2", () => now.edits.map((edit, c) => ({ ...edit, takes: [1, 0][c] ?? c }))],

@@ -23,10 +23,10 @@ function curve(parent, value) {
     powers, { width: 760, height: 320 });
   const edge = at.x(1 / (2 * value.cell));
   draw("line", { x1: edge, x2: edge, y1: at.inner.top, y2: at.inner.bottom, class: "here" }, at.svg);
-  draw("text", { x: edge + 6, y: at.inner.top + 14, class: "name" }, at.svg, `1/${2 * value.cell}: finer than the cells can place`);
   const series = SERIES.map(([name, key, kind]) => ({ name, kind, values: value.power[key].map((v) => (v > 0 ? v : null)) }));
   lines(at, f, series);
   legend(make("div", "", parent), series);
+  make("p", "about", parent, `The upright line: waves of ${2 * value.cell} pixels. Finer ones have less than two cells each.`);
 }
 
 function sup(number) {
