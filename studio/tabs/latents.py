@@ -24,8 +24,8 @@ from studio.engine import Engine, cost
 from studio.figures_noising import drawn_example, square
 from studio.jobs import Done, Failed
 from studio.latent_work import Bench, Held
-from studio.links import from_query
-from studio.page import ENGINE, PRIVATE, Page, page, press
+from studio.settings import Settings
+from studio.subpage import ENGINE, PRIVATE, Page, page, press
 from studio.uploads import SafeImage
 from studio.walks import NOISES, PICTURES, PROMPTS, Walk, between_pictures, walk_cost, walked
 
@@ -36,17 +36,17 @@ MOST_SCALE, MOST_SHIFT = 3.0, 3.0
 SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
-def tab(engine: Engine, demo: gr.Blocks) -> None:
+def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     """Lay out the column and the pages."""
     bench = Bench(engine)
     with gr.Row(elem_id="latents"):
         with gr.Column(elem_id="l-ask"):
             column = ask(bench)
-        with gr.Column(elem_id="l-show"), gr.Tabs(elem_id="l-pages"):
+        with gr.Column(elem_id="l-show"), gr.Tabs(elem_id="l-pages", overflow_behavior="wrap") as pages:
             with gr.Tab("Channels", id="channels"):
                 channels = page_of_channels(bench, column)
             with gr.Tab("Between", id="between"):
-                page_of_between(bench, column)
+                view = page_of_between(bench, column)
             with gr.Tab("Map", id="map"):
                 page_of_map(bench, column)
             with gr.Tab("What is lost", id="lost"):
@@ -54,8 +54,8 @@ def tab(engine: Engine, demo: gr.Blocks) -> None:
             with gr.Tab("Why", id="why"):
                 page_of_sizes(bench)
     column.connect(bench, channels)
-    demo.load(column.open_link, None, column.words, **PRIVATE)
     latents_endpoint.lay_out(bench)
+    return Settings(column.words, view=view, pages=pages)
 
 
 # ------------------------------------------------------------------------------------------------------- the picture
@@ -67,7 +67,7 @@ class Column:
 
     held: gr.State
     picture: SafeImage
-    words: list[Any]  # prompt, seed, steps
+    words: dict[str, Any]  # prompt, seed, steps: what the model makes one of
     go: gr.Button
 
     def recipe(self, prompt: Any, seed: Any, steps: Any) -> Recipe:
@@ -106,20 +106,11 @@ class Column:
             async for update in channels.follow(request, lambda: channels_work(bench, held)):
                 yield update
 
-        prompt, *_ = self.words
-        gr.on([self.go.click, prompt.submit], make, self.words, [self.held, self.picture, self.go], trigger_mode="once",
+        asked = list(self.words.values())
+        gr.on([self.go.click, self.words["prompt"].submit], make, asked, [self.held, self.picture, self.go], trigger_mode="once",
               **ENGINE, **PRIVATE)  # fmt: skip
         self.picture.change(take, [self.picture, self.held], self.held, **PRIVATE)
         gr.on([channels.go.click, self.held.change], apart, self.held, channels.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
-
-    def open_link(self, request: gr.Request) -> list[Any]:
-        """Set the words to what the page's address says, if it means this tab."""
-        link = from_query(dict(request.query_params))
-        if link.places.get("tab") != "latents":
-            return [gr.skip()] * len(self.words)
-        recipe = link.recipe
-        seed, steps = (str(recipe.seed) if "seed" in link.given else SEED), (recipe.steps if "steps" in link.given else STEPS)
-        return [recipe.prompt, seed, steps]
 
 
 def ask(bench: Bench) -> Column:
@@ -133,7 +124,7 @@ def ask(bench: Bench) -> Column:
         seed.value = SEED
         steps = controls.number_slider("steps", "Steps", most=50, within="l-")
         steps.value, steps.info = STEPS, None
-    return Column(held, picture, [prompt, seed, steps], gr.Button("Make", elem_id="l-make"))
+    return Column(held, picture, {"prompt": prompt, "seed": seed, "steps": steps}, gr.Button("Make", elem_id="l-make"))
 
 
 def formula(text: str) -> None:
@@ -190,8 +181,8 @@ def edits_of(given: Any, channels: int) -> list[Edit]:
 # ------------------------------------------------------------------------------------------------------- between two
 
 
-def page_of_between(bench: Bench, column: Column) -> None:
-    """From one noise, prompt or picture to another, the straight way and around the sphere."""
+def page_of_between(bench: Bench, column: Column) -> dict[str, Any]:
+    """From one noise, prompt or picture to another, the straight way and around the sphere; returns what a link can set."""
     formula("linear (1 − s) a + s b &nbsp;·&nbsp; spherical (sin((1 − s)θ) a + sin(sθ) b)/sin θ")
     kinds = [("pictures", PICTURES), ("noises", NOISES), ("prompts", PROMPTS)]
     with gr.Row(elem_classes="g-controls l-controls"):
@@ -227,8 +218,9 @@ def page_of_between(bench: Bench, column: Column) -> None:
             yield update
 
     kind.change(choose, kind, [seed, prompt, other], queue=False, **PRIVATE)
-    inputs = [kind, frames, seed, prompt, other, column.held, *column.words]
+    inputs = [kind, frames, seed, prompt, other, column.held, *column.words.values()]
     gr.on([made.go.click, seed.submit, prompt.submit], go, inputs, made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
+    return {"between": kind, "frames": frames, "other_seed": seed, "other_prompt": prompt}
 
 
 # ------------------------------------------------------------------------------------------------------- the map
