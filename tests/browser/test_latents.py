@@ -89,7 +89,7 @@ def test_an_upload_is_encoded_by_itself_and_a_bad_one_is_told(open_page: Any, tm
     page.wait_for_selector("#l-channels img")
     before = page.locator("#l-channels img").first.get_attribute("src")
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    page.locator("#l-picture button[aria-label='Clear'], #l-picture button[title='Clear']").first.click()
+    page.locator("#l-picture").get_by_label("Remove Image").click()
     page.locator("#l-picture input[type=file]").first.set_input_files(tmp_path / "bad.png")
     assert "cannot be read as a picture" in toast(page)
     assert page.locator("#l-channels img").first.get_attribute("src") == before
