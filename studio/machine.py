@@ -19,7 +19,8 @@ MOST_FILES = 65_536
 def own_temp_folder() -> Path:
     """What visitors make and upload lies in one folder, which goes when the app does; GRADIO_TEMP_DIR names another.
 
-    What an earlier run left behind that was killed goes now.
+    Two folders in it, since Gradio copies what it serves unless that lies in its own already: `made` is what we write and
+    soon remove, `served` what it keeps. What an earlier run left behind that was killed goes now.
     """
     if given := os.environ.get("GRADIO_TEMP_DIR"):
         folder = Path(given)
@@ -28,7 +29,9 @@ def own_temp_folder() -> Path:
         sweep(Path(tempfile.gettempdir()))
         folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = str(folder)  # one disk, so that a full one is noticed in time
+    for name in ("made", "served"):  # on one disk, so that a full one is noticed in time
+        (folder / name).mkdir(exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = str(folder / "served"), str(folder / "made")
     return folder
 
 

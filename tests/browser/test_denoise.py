@@ -138,14 +138,14 @@ def test_a_run_that_the_prompt_tab_made_is_not_computed_again(open_page: Any) ->
 def test_another_future_stands_beside_the_first_and_its_link_brings_both(open_page: Any) -> None:
     page = opened(open_page)
     generate(page)
-    go_to(page, 2)
+    go_to(page, 1)
     unfold(page, "Another future from this step")
     page.locator("#film-other-prompt textarea").fill(HOSTILE)
     page.locator("#film-branch").click()
     page.wait_for_selector("#film .pair:not([hidden])")
     page.wait_for_selector(DONE)
     page.wait_for_selector("#film-go:enabled")
-    go_to(page, 1)
+    go_to(page, 0)
     assert "same run" in page.locator("#film .apart").inner_text()
     assert far(page) < 4  # of 255: what compression leaves
     go_to(page, 5)
