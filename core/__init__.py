@@ -22,6 +22,9 @@
     latents       edits, ways between two latents, principal axes, neighbours, and the spectrum of what is lost
     between       runs between two noises or two prompts
     costs         numbers, attention and operations of a picture as pixels and as latents
+    perfect       the perfect denoiser of the training pictures, beside the network that learnt from them
+    assumptions   the six assumptions of the framework, each with what justifies and what limits it
+    claims        every statement of the source, as a function that measures it
     training      how the model in assets/ was made
 
 Notation: x0 clean, x noisy, eps noise; alpha = √alpha_bar, sigma = √(1 − alpha_bar), x = alpha·x0 + sigma·eps;

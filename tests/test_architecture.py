@@ -15,7 +15,7 @@ CORE = [path for path in SOURCES if path.is_relative_to(ROOT / "core")]
 
 # Every module may import what stands here for the longest prefix of its name, what lies inside that prefix, and LEAVES.
 LEAVES = {"core.errors", "core.files", "core.pages"}  # these import nothing of ours but each other
-PURE = "png infotext foreign links figures uploads checks grids figures_schedules figures_noising figures_samplers"
+PURE = "png infotext foreign links figures uploads checks grids figures_schedules figures_noising figures_samplers figures_labs"
 FILM = "strip film looks probe movie"  # what a run is shown as
 GUIDED = ["status", "figures_guidance", "sweep", "guided", "sweep_endpoint"]  # work for the engine, and what it shows
 LATENTS = ["subpage", "figures_latents", "latent_work", "walks", "latents_endpoint"]
@@ -47,6 +47,8 @@ MAY_IMPORT = {
     "core.observe": {"core"},
     "core.between": {"core"},
     "core.claims": {"core"},
+    "core.assumptions": {"core"},
+    "core.perfect": {"core"},
     "studio": FIGURES,
     "studio.options": set(),
     "studio.command": {"core", "studio.options", "studio.png", "studio.app"},
@@ -61,9 +63,10 @@ MAY_IMPORT = {
     "studio.downloads": FIGURES | {"studio.controls"},
     **dict.fromkeys(WORK, FIGURES | WORK | {"studio.engine", "studio.jobs", "studio.controls"}),
     "studio.contests": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
+    "studio.labwork": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
     "studio.darkroom": FIGURES | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings", "studio.status"},
     "studio.tabs": FIGURES | WORK | {"studio.options", "studio.engine", "studio.jobs", "studio.controls"}
-    | {"studio.downloads", "studio.darkroom", "studio.contests", "studio.settings"},
+    | {"studio.downloads", "studio.darkroom", "studio.contests", "studio.settings", "studio.labwork"},
     "studio.app": {"core", "studio"},
     "launch": {"studio.options", "studio.command"},
     **dict.fromkeys(LEAVES, frozenset()),

@@ -1,0 +1,133 @@
+"""Assumptions 2 and 4: small steps, and Gaussian reverse moves.
+
+    x_t = √(1 − beta)·y + √beta·eps,   y ~ Σ w_k N(m_k, V_k)                                                             (1)
+    q(y | x_t) = Σ r_k N(c_k, U_k),   S_k = (1 − beta)·V_k + beta,   U_k = V_k·beta/S_k,                                 (2)
+                 c_k = m_k + √(1 − beta)·V_k/S_k·(x_t − √(1 − beta)·m_k),   r_k ∝ w_k N(x_t; √(1 − beta)·m_k, S_k)
+    KL(q ‖ its Gaussian) = E_q log q + ½·log(2πe·Var q)                     in nats, averaged over x_t ~ q(x_t)          (3)
+    KL(data ‖ a chain of Gaussian moves) ≤ Σ over the moves of (3)           by the chain rule of the Kullback-Leibler   (4)
+
+The Gaussian of the same mean and variance is the nearest that there is, so (3) is what no Gaussian move can do without.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from core.assumptions.line import Line, over_runs, unit_noise, wasserstein
+from core.metrics import Interval
+from core.prediction import unconditional
+from core.sampling import sample
+from core.schedules import Level, Schedule, make_path
+from core.toy import GaussianMixture
+from core.tradeoff import one_thread
+
+BETAS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+STEPS = (2, 3, 5, 10, 20, 50, 100, 200, 1000)
+RUNS, POINTS = 8, 500
+OVER, WITHIN = 61, 401  # points of the quadrature over x_t, and over y
+
+
+def posterior(line: Line, beta: float, x: np.ndarray) -> Line:
+    """Equation (2): what y may have been for each x_t [n], as components [n, K]."""
+    v, root = line.stds**2, math.sqrt(1 - beta)
+    s = (1 - beta) * v + beta
+    away = x[:, None] - root * line.means
+    logits = np.log(line.weights) - away**2 / (2 * s) - np.log(s) / 2
+    r = np.exp(logits - logits.max(1, keepdims=True))
+    std = np.broadcast_to(np.sqrt(v * beta / s), r.shape)
+    return Line(r / r.sum(1, keepdims=True), line.means + root * v / s * away, std)
+
+
+def nats(line: Line, beta: float) -> float:
+    """Equation (3), by quadrature over y for each x_t and over x_t."""
+    ahead = Line(line.weights, math.sqrt(1 - beta) * line.means, np.sqrt((1 - beta) * line.stds**2 + beta))
+    x = ahead.grid(OVER)
+    density = ahead.density(x)
+    share = density / density.sum()
+    return float(share @ lost(posterior(line, beta, x)))
+
+
+def lost(q: Line) -> np.ndarray:
+    """KL of each row's mixture [n, K] from the Gaussian of its mean and variance, [n]."""
+    mean = (q.weights * q.means).sum(1)
+    variance = (q.weights * (q.stds**2 + (q.means - mean[:, None]) ** 2)).sum(1)
+    kept = np.where(q.weights > 1e-14, 1.0, np.nan)
+    low, high = np.nanmin(kept * (q.means - 8 * q.stds), axis=1), np.nanmax(kept * (q.means + 8 * q.stds), axis=1)
+    y = np.linspace(low, high, WITHIN, axis=1)[:, :, None]  # [n, WITHIN, 1]
+    z = (y - q.means[:, None]) / q.stds[:, None]
+    p = (q.weights[:, None] * np.exp(-(z**2) / 2) / (math.sqrt(2 * math.pi) * q.stds[:, None])).sum(2)
+    mass = p / p.sum(1, keepdims=True)
+    negative_entropy = (mass * np.log(np.maximum(p, 1e-300))).sum(1)
+    return np.maximum(negative_entropy + 0.5 * np.log(2 * math.pi * math.e * variance), 0.0)
+
+
+class Loss(NamedTuple):
+    """What a Gaussian move of this beta loses, and how many such moves bring alpha_bar to 4·10⁻⁵ as DDPM's thousand do."""
+
+    beta: float
+    nats: float
+    moves: int
+
+
+def small_steps(mixture: GaussianMixture, at: Level, betas: Sequence[float] = BETAS) -> list[Loss]:
+    """Equation (3) against beta, for y at a level."""
+    line = Line.of(mixture, at)
+    return [Loss(beta, nats(line, beta), math.ceil(math.log(4e-5) / math.log(1 - beta))) for beta in betas]
+
+
+def chain(mixture: GaussianMixture, schedule: Schedule, steps: int) -> float:
+    """Equation (4) for a run of so many moves down a schedule, to the data."""
+    total = 0.0
+    for cur, nxt in make_path(schedule, "trailing", steps):
+        total += nats(Line.of(mixture, nxt), 1 - (cur.alpha / nxt.alpha) ** 2)
+    return total
+
+
+class Left(NamedTuple):
+    """Where a run with the perfect score ends: its W2 from the data, and the share of points left of the valley."""
+
+    sampler: str
+    steps: int
+    distance: Interval
+    left: Interval
+
+
+def valley(mixture: GaussianMixture, at: Level) -> float:
+    """The least density between the outer peaks: what separates the modes."""
+    line = Line.of(mixture, at)
+    x = np.linspace(line.means.min(), line.means.max(), 2001)
+    return float(x[np.argmin(line.density(x))])
+
+
+def gaussian_moves(
+    mixture: GaussianMixture,
+    schedule: Schedule,
+    samplers: Sequence[str] = ("ddpm", "ddim"),
+    steps: Sequence[int] = STEPS,
+    seed: int = 0,
+) -> Iterator[Left]:
+    """Runs with a perfect score in so many moves: all that is wrong with them comes of the moves."""
+    for count in sorted(steps):
+        for name in samplers:
+            yield _left(mixture, schedule, name, count, seed)
+
+
+@one_thread()
+def _left(mixture: GaussianMixture, schedule: Schedule, sampler: str, steps: int, seed: int) -> Left:
+    path = make_path(schedule, "trailing", steps)
+    *_, last = sample(unconditional(mixture), path, sampler, unit_noise(RUNS * POINTS, 1, seed=seed))
+    line, split = Line.of(mixture, path.levels[-1]), valley(mixture, path.levels[-1])
+    parts = last.x_next.reshape(RUNS, POINTS).numpy()
+    far = over_runs([wasserstein(part, line) for part in parts])
+    return Left(sampler, steps, far, over_runs((parts < split).mean(1)))
+
+
+def by_chance(mixture: GaussianMixture, at: Level, seed: int = 0) -> Interval:
+    """W2 of as many points of the data themselves: nothing lies below it but by luck."""
+    points = mixture.sample(RUNS * POINTS, torch.Generator().manual_seed(seed)).reshape(RUNS, POINTS).numpy()
+    return over_runs([wasserstein(part, Line.of(mixture, at)) for part in points])

@@ -1,0 +1,130 @@
+"""Every statement of the source document as a function that measures it.
+
+    @claim(12, "sampling", says=..., asks=..., unit=..., paper=...)
+    def ddim_update() -> Finding: ...
+
+A function takes the loaded model if it has a parameter `pipe`, and is a generator (of Progress) if it takes long; what it comes
+to is a Finding: a value with its interval, the verdict that follows from them by a rule that stands in the function, one
+sentence that says what was done and seen, and what replays it. `python -m core.claims` measures all and writes CLAIMS.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from core.metrics import Interval
+
+CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "can't tell here"
+VERDICTS = (CONFIRMED, REFUTED, OPEN)
+THEMES = ("networks", "attending", "sampling", "guiding", "latents", "measuring", "assuming")  # one module each
+
+
+class Progress(NamedTuple):
+    """How far a measurement is: a line and the part that is done."""
+
+    line: str
+    part: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a measurement came to; `recipe`: fields of the Recipe that shows it in the app, empty where none does.
+
+    Where there was nothing to measure the value is NaN and the verdict OPEN.
+    """
+
+    value: Interval
+    verdict: str
+    told: str
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what else replays it
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"The verdict is {self.verdict!r}; it is one of {', '.join(VERDICTS)}.")
+
+
+Measure = Callable[..., "Finding | Generator[Progress, None, Finding]"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the source, in its words, and how it is measured."""
+
+    id: str
+    row: int  # of the table of experiments
+    theme: str
+    says: str
+    asks: str  # what one predicts before measuring
+    unit: str
+    paper: str
+    note: str  # what qualifies the statement, "" where nothing does
+    tab: str  # where the app shows it
+    function: Measure
+
+    @property
+    def slow(self) -> bool:
+        """Whether it takes more than a few seconds on two cores."""
+        return inspect.isgeneratorfunction(self.function)
+
+    @property
+    def needs_model(self) -> bool:
+        return "pipe" in inspect.signature(self.function).parameters
+
+    @property
+    def doc(self) -> str:
+        """How it is measured: the first sentence of the function."""
+        return (inspect.getdoc(self.function) or "").split("\n\n")[0].replace("\n", " ")
+
+    def measure(self, pipe: Any = None) -> Generator[Progress, None, Finding]:
+        """Measure it, whatever kind of function it is."""
+        made = self.function(pipe) if self.needs_model else self.function()
+        if isinstance(made, Finding):
+            return made
+        return (yield from made)
+
+    def finding(self, pipe: Any = None) -> Finding:
+        """Measure it to the end."""
+        work = self.measure(pipe)
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                return end.value
+
+
+CLAIMS: dict[str, Claim] = {}
+
+
+def claim(
+    row: int, *, says: str, asks: str, paper: str, unit: str = "", note: str = "", tab: str = "labs"
+) -> Callable[[Measure], Measure]:
+    """Register a function under its own name; its module is its theme."""
+
+    def register(function: Measure) -> Measure:
+        name = function.__name__
+        CLAIMS[name] = Claim(name, row, function.__module__.rpartition(".")[2], says, asks, unit, paper, note, tab, function)
+        return function
+
+    return register
+
+
+def verdict(holds: bool) -> str:
+    """The verdict where a measurement decides."""
+    return CONFIRMED if holds else REFUTED
+
+
+def decided(value: Interval, low: float = float("-inf"), high: float = float("inf")) -> str:
+    """The verdict of an interval: all of it within the limits, all of it outside, or neither."""
+    if value.low > low and value.high < high:
+        return CONFIRMED
+    return REFUTED if value.high < low or value.low > high else OPEN
+
+
+for _theme in THEMES:
+    importlib.import_module(f"core.claims.{_theme}")
+CLAIMS = dict(sorted(CLAIMS.items(), key=lambda item: item[1].row))

@@ -1,0 +1,151 @@
+"""Claims of the critical appraisal: the six assumptions, each where its limitation shows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core.assumptions import approximation, closed_world, forward, moves, walks
+from core.assumptions.line import exactly
+from core.claims import Finding, Progress, claim, decided, verdict
+from core.metrics import Interval
+from core.schedules import CLEAN, make
+from core.toy import ring, two_peaks
+
+if TYPE_CHECKING:
+    from core.pipeline import TextToImage
+
+
+@claim(
+    33,
+    says="Gaussian forward process: tractable marginals; may not optimally model non-Gaussian data (e.g., discrete tokens).",
+    asks="Ten steps of DDIM with a perfect denoiser of eight symbols: what share of samples is no symbol?",
+    unit="share off the symbols", paper="2006.11239",
+    note="Gaussian noise does not assume Gaussian data: with steps enough the symbols are hit.",
+)  # fmt: skip
+def discrete_data() -> Finding:
+    """Walk the forward chain beside its closed form; and sample eight one-hot symbols with a perfect denoiser in few and many
+    steps.
+    """
+    schedule = make("linear")
+    walked = forward.marginals(schedule)
+    inside = np.mean([m.mean.low <= m.alpha <= m.mean.high for m in walked] + [m.std.low <= m.sigma <= m.std.high for m in walked])
+    off = {one.steps: one.share for one in forward.off_symbols(schedule, ["ddim"], (3, 10, 100))}
+    told = (f"{100 * inside:.0f} % of the walked means and spreads hold the closed form in their 95 % interval. Off the symbols: "
+            f"{', '.join(f'{100 * share.value:.0f} % at {steps} steps' for steps, share in off.items())}.")  # fmt: skip
+    holds = inside > 0.8 and off[10].low > 0.05 and off[100].high < 0.01
+    return Finding(off[10], verdict(bool(holds)), told, {"symbols": forward.SYMBOLS, "steps": 10})
+
+
+@claim(
+    34,
+    says="Small step size (β_t ≪ 1) guarantees the Gaussian approximation of reverse steps; requires large T.",
+    asks="From β = 0.001 to β = 0.5: by what factor does the distance of the exact reverse step from a Gaussian grow?",
+    unit="× nats", paper="2006.11239",
+)  # fmt: skip
+def small_beta() -> Finding:
+    """KL of the exact posterior from its Gaussian, by quadrature, for two peaks (−1 ± 0.15 and 1 ± 0.4), averaged over x_t."""
+    found = moves.small_steps(two_peaks(), CLEAN)
+    ratio = found[-1].nats / found[0].nats
+    rising = all(b.nats > a.nats for a, b in itertools.pairwise(found))
+    told = (f"{found[0].nats:.1e} nats at β = {found[0].beta:g}, {found[-1].nats:.2f} at {found[-1].beta:g}, for the last move "
+            f"to the "
+            f"data; β = {found[0].beta:g} throughout would take {found[0].moves} moves, {found[-1].beta:g} takes "
+            f"{found[-1].moves}.")  # fmt: skip
+    return Finding(exactly(ratio), verdict(rising and ratio > 1000), told, {"peaks": "0.4 at −1 ± 0.15, 0.6 at 1 ± 0.4"})
+
+
+@claim(
+    35,
+    says="Markov structure simplifies likelihood decomposition; restricts dependencies across timesteps.",
+    asks="Rank correlation of the end with the noise it began from: 1 for DDIM. For DDPM?",
+    unit="rank correlation (DDPM)", paper="2010.02502",
+)  # fmt: skip
+def markov() -> Finding:
+    """Walk from noise to two peaks by DDPM and by DDIM; compare their laws on the way (KS) and what they remember of the start."""
+    made = walks.walks(two_peaks(), make("linear"))
+    tests = [made.apart(level) for level in range(len(made.levels))]
+    last = len(made.levels) - 1
+    ddpm, ddim = made.memory(0, last), made.memory(1, last)
+    least = min(test.p for test in tests) * len(tests)  # Bonferroni
+    told = (f"Same laws: the greatest of {len(tests)} KS distances is {max(t.distance for t in tests):.3f} (p = "
+            f"{min(least, 1):.2f} over all). "
+            f"Different walks: DDIM keeps the order of its start ({ddim.value:.3f}), DDPM forgets it "
+            f"({ddpm.value:.3f}).")  # fmt: skip
+    holds = least > 0.01 and ddim.low > 0.99 and ddpm.high < 0.5
+    return Finding(ddpm, verdict(holds), told, {"points": walks.RUNS * walks.POINTS, "steps": walks.STEPS})
+
+
+@claim(
+    36,
+    says="Gaussian reverse approximation: theoretically justified for small β_t; approximation quality degrades at large β_t.",
+    asks="A perfect score, T = 5 steps: how far (W2) from two peaks do the samples end? (they lie 2 apart)",
+    unit="W2", paper="2006.11239",
+)  # fmt: skip
+def gaussian_reverse() -> Generator[Progress, None, Finding]:
+    """Sample two peaks by DDPM with their exact score in 2 to 1000 steps: what is left is the error of the moves."""
+    mixture, steps = two_peaks(), (2, 5, 20, 100, 1000)
+    found = []
+    for left in moves.gaussian_moves(mixture, make("linear"), ["ddpm"], steps):
+        found.append(left)
+        yield Progress(f"T = {left.steps}", len(found) / len(steps))
+    chance = moves.by_chance(mixture, CLEAN)
+    told = (f"W2 {', '.join(f'{one.distance.value:.2f} at T = {one.steps}' for one in found)}; chance alone gives "
+            f"{chance.value:.2f}. Of the "
+            f"left peak's 40 %, {100 * found[0].left.value:.0f} % is found at T = 2 and {100 * found[-1].left.value:.0f} % at "
+            f"1000.")  # fmt: skip
+    holds = found[0].distance.low > found[2].distance.high and found[-1].distance.low < chance.high
+    return Finding(found[1].distance, verdict(holds), told, {"T": list(steps), "points": moves.RUNS * moves.POINTS})
+
+
+@claim(
+    37,
+    says="Universal function approximation: neural networks can approximate score functions; requires large models and massive "
+         "data.",
+    asks="Width 128 instead of 8, 2048 points instead of 8: how many times smaller is the error?",
+    unit="× smaller", paper="2006.11239",
+)  # fmt: skip
+def universal_approximation() -> Generator[Progress, None, Finding]:
+    """Train networks of three widths on three amounts of data from an exact ring, three seeds each, against the exact ε."""
+    now = approximation.Trained()
+    for now in approximation.trained(ring(), make("linear")):
+        yield Progress(f"{100 * now.part:.0f} % of the training", now.part)
+    errors = now.errors
+    (small, _, large), (few, _, many) = approximation.WIDTHS, approximation.SIZES
+    worst, best = errors[small, few], errors[large, many]
+    value = Interval(worst.value / best.value, max(worst.low, 0) / best.high, worst.high / max(best.low, 1e-9))
+    told = (f"Error against the exact ε: {worst.value:.2f} (width {small}, {few} points), {errors[small, many].value:.2f} (more "
+            f"data only), "
+            f"{errors[large, few].value:.2f} (more width only), {best.value:.2f} (both).")  # fmt: skip
+    holds = best.high < min(errors[small, many].value, errors[large, few].value) and best.value < 0.2
+    return Finding(value, verdict(holds), told, {"seeds": approximation.SEEDS, "training steps": approximation.TRAINING})
+
+
+@claim(
+    38,
+    says="Closed-world data distribution: out-of-distribution generalization is limited.",
+    asks="How many dB worse does the VAE give back photo-like textures than its training pictures?",
+    unit="dB", paper="2112.10752",
+)  # fmt: skip
+def closed_world_gap(pipe: TextToImage) -> Generator[Progress, None, Finding]:
+    """Send training pictures, drawn shapes and photo-like textures through the VAE; measure ε on each; and words known and
+    unknown.
+    """
+    found = []
+    for world in closed_world.worlds(pipe):
+        found.append(world)
+        yield Progress(world.name, len(found) / 4)
+    own, drawn, photo = found
+    heard = closed_world.heard(pipe)
+    gap = own.psnr.value - photo.psnr.value
+    half = float(np.hypot(own.psnr.high - own.psnr.value, photo.psnr.high - photo.psnr.value))
+    value = Interval(gap, gap - half, gap + half)
+    told = (f"PSNR {own.psnr.value:.1f} dB for training pictures, {drawn.psnr.value:.1f} drawn, {photo.psnr.value:.1f} "
+            f"photo-like; error of ε "
+            f"{own.error.value:.2f}, {drawn.error.value:.2f}, {photo.error.value:.2f}. Known words move ε by "
+            f"{100 * heard.known.value:.1f} %, "
+            f"unknown by {100 * heard.strange.value:.1f} %.")  # fmt: skip
+    return Finding(value, decided(value, low=0), told, {"pictures": closed_world.COUNT})

@@ -1,0 +1,177 @@
+"""Claims about latent diffusion: sizes, costs, and what the autoencoder keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.assumptions.closed_world import shapes, textures
+from core.assumptions.line import exactly, over_runs
+from core.claims import Finding, Progress, claim, decided, verdict
+from core.nets.attention import Attention
+from core.nets.unet import UNet
+from core.perfect import eps_errors, some_indices, some_of
+
+if TYPE_CHECKING:
+    from core.pipeline import TextToImage
+
+PICTURES, BANDS = 8, 8
+
+
+def flops(network: nn.Module, *inputs: Tensor) -> int:
+    """What one call computes, counted without computing it."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(*inputs)
+    return counter.get_total_flops()
+
+
+@claim(
+    23,
+    says="Pixel space at 512×512×3: the U-Net must process ~786,000-dimensional vectors, and self-attention has O(n²) complexity "
+         "in "
+         "spatial resolution.",
+    asks="Twice the side of the picture: how many times the work of self-attention's two products?",
+    unit="power of the side", paper="2112.10752",
+    note="n is tokens, one a position: the square of the side. So attention grows with the fourth power of the side.",
+)  # fmt: skip
+def pixels() -> Finding:
+    """Count the operations of one self-attention layer over growing feature maps, less those of its projections, and fit powers."""
+    sides, width = (16, 32, 64), 32
+    with torch.device("meta"):
+        layer = Attention(width, 4)
+        products = [flops(layer, torch.empty(1, side**2, width)) - 4 * 2 * side**2 * width**2 for side in sides]
+    tokens = float(np.polyfit(np.log([side**2 for side in sides]), np.log(products), 1)[0])
+    value = float(np.polyfit(np.log(sides), np.log(products), 1)[0])
+    numbers = 512 * 512 * 3
+    told = (f"512·512·3 = {numbers:,} numbers. The products grow as tokens to the power {tokens:.2f}, as the side to the power "
+            f"{value:.2f}.")  # fmt: skip
+    return Finding(exactly(value), verdict(numbers == 786_432 and abs(tokens - 2) < 0.01), told, {"sides": list(sides)})
+
+
+@claim(
+    24,
+    says="The encoder compresses 512×512×3 images to 64×64×4 latent codes (a factor-48 reduction in dimensionality).",
+    asks="By which factor does this model's encoder shrink its pictures?",
+    unit="× fewer numbers", paper="2112.10752",
+)  # fmt: skip
+def factor_48(pipe: TextToImage) -> Finding:
+    """Divide the numbers of a picture by the numbers of its latents, at 512 and at this model's own size."""
+    factor, channels = pipe.vae.factor, pipe.unet.config.in_channels
+    found = {side: 3 * side**2 / (channels * (side // factor) ** 2) for side in (512, pipe.size)}
+    sums = [f"{3 * side**2:,}/{channels * (side // factor) ** 2:,} = {ratio:g}" for side, ratio in found.items()]
+    return Finding(exactly(found[pipe.size]), verdict(set(found.values()) == {48.0}), "; ".join(sums) + ".", {"sides": list(found)})
+
+
+@torch.no_grad()
+def through(pipe: TextToImage, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures [B, 3, H, W] as latents, and given back."""
+    z = pipe.vae.encode(pictures.to(pipe.device, pipe.dtype)).mean * pipe.vae.config.scaling_factor
+    return z.float().cpu(), pipe.decode(z).float().cpu()
+
+
+@claim(
+    25,
+    says="An encoder z = E(x) compresses images to latent codes, and a decoder x̃ = D(z) reconstructs pixel-space images from "
+         "latents.",
+    asks="How many dB does the VAE reach on drawn shapes that it never saw? (above 30 hardly any difference is seen)",
+    unit="dB", paper="2112.10752",
+)  # fmt: skip
+def encoder_and_decoder(pipe: TextToImage) -> Generator[Progress, None, Finding]:
+    """Send drawn shapes through the VAE and back, and zero one channel of their latents after the other."""
+    pictures = shapes(PICTURES, pipe.size)
+    z, again = through(pipe, pictures)
+
+    def psnr(made: Tensor) -> np.ndarray:
+        return np.asarray((10 * torch.log10(4 / (made - pictures).square().flatten(1).mean(1))).double().numpy())
+
+    value = over_runs(psnr(again))
+    without = []
+    for channel in range(z.shape[1]):
+        less = z.clone()
+        less[:, channel] = 0
+        without.append(float(psnr(pipe.decode(less).float().cpu()).mean()))
+        yield Progress(f"without channel {channel}", (channel + 1) / z.shape[1])
+    told = (f"{list(pictures.shape[1:])} → {list(z.shape[1:])} → {list(again.shape[1:])}: {value.value:.1f} dB; with one channel "
+            f"at zero "
+            f"{', '.join(f'{v:.1f}' for v in without)} dB.")  # fmt: skip
+    holds = again.shape == pictures.shape and max(without) < value.value
+    return Finding(value, decided(value, low=20) if holds else verdict(False), told, {"pictures": PICTURES})
+
+
+@claim(
+    26,
+    says="The latent loss: L_LDM = E‖ε − ε_θ(z_t, t, c)‖².",
+    asks="What is the loss on training pictures, averaged over t? (guessing ε = 0 costs 1)",
+    unit="loss a number", paper="2112.10752",
+    note="The document leaves out the scale factor: latents are multiplied by it, so that their standard deviation is 1.",
+)  # fmt: skip
+def latent_loss(pipe: TextToImage) -> Generator[Progress, None, Finding]:
+    """The loss of the network under its captions at six times, on training latents; and the spread of the scaled latents."""
+    origins, latents = pipe.extras.training.origins, some_of(pipe, PICTURES)
+    captions = [f"{origins[i].label}, {origins[i].style}" for i in some_indices(len(origins), PICTURES)]
+    places = (20, 100, 250, 450, 700, 950)
+    found = []
+    for t in places:
+        found.append(eps_errors(pipe, latents, pipe.schedule.at(t), captions))
+        yield Progress(f"t = {t}", len(found) / len(places))
+    errors = torch.stack(found)  # [T, B]
+    value, std = over_runs(errors.mean(0).double().numpy()), float(pipe.extras.training.latents.std())
+    told = (f"Loss {', '.join(f'{e:.2f} at t = {t}' for t, e in zip(places, errors.mean(1).tolist(), strict=True))}. Standard "
+            f"deviation of "
+            f"the scaled latents: {std:.2f}.")  # fmt: skip
+    return Finding(value, decided(value, high=1) if abs(std - 1) < 0.3 else verdict(False), told, {"t": list(places)})
+
+
+@claim(
+    27,
+    says="Diffusion in latent space reduces computational cost by orders of magnitude.",
+    asks="How many times cheaper is one evaluation of this model's U-Net on latents than on pixels?",
+    unit="× operations", paper="2112.10752",
+)  # fmt: skip
+def cheaper_latents(pipe: TextToImage) -> Finding:
+    """Count the operations of the same U-Net on the model's latents and on its pixels, with weights of no memory."""
+    from dataclasses import replace
+
+    config, side = pipe.unet.config, pipe.size // pipe.vae.factor
+    counted = []
+    with torch.device("meta"):
+        context = torch.empty(1, 77, config.context_dim)
+        for channels, size in ((config.in_channels, side), (3, pipe.size)):
+            network = UNet(replace(config, in_channels=channels, out_channels=channels))
+            counted.append(flops(network, torch.empty(1, channels, size, size), torch.empty(1), context))
+    value = counted[1] / counted[0]
+    told = (f"{counted[0] / 1e9:.1f} against {counted[1] / 1e9:.0f} GFLOP an evaluation: {math.log10(value):.1f} orders of "
+            f"magnitude.")  # fmt: skip
+    return Finding(exactly(value), verdict(value >= 10), told, {"latents": side, "pixels": pipe.size})
+
+
+@claim(
+    28,
+    says="The VAE compresses away imperceptible high-frequency detail while retaining semantically meaningful structure.",
+    asks="What share of the highest frequencies' energy is left in photo-like textures?",
+    unit="share kept at the top", paper="2112.10752",
+)  # fmt: skip
+def lost_detail(pipe: TextToImage) -> Finding:
+    """Radial spectra of photo-like textures before and after the VAE: energy given back, band by band."""
+    pictures = textures(PICTURES, pipe.size)
+    _, again = through(pipe, pictures)
+    kept = np.stack([spectrum(after) / spectrum(before) for after, before in zip(again, pictures, strict=True)])  # [B, BANDS]
+    low, value = over_runs(kept[:, 0]), over_runs(kept[:, -1])
+    told = f"Energy kept from the lowest to the highest band: {', '.join(f'{100 * k:.0f} %' for k in kept.mean(0))}."
+    return Finding(value, verdict(value.high < low.low), told, {"bands": BANDS, "pictures": PICTURES})
+
+
+def spectrum(picture: Tensor) -> np.ndarray:
+    """The energy of a picture [3, H, W] in bands of radial frequency, its mean left out."""
+    power = torch.fft.fft2(picture - picture.mean((1, 2), keepdim=True)).abs().square().sum(0).numpy()
+    side = power.shape[-1]
+    f = np.hypot(*np.meshgrid(*[np.fft.fftfreq(side)] * 2))
+    band = np.minimum((f / 0.5 * BANDS).astype(int), BANDS - 1)
+    return np.bincount(band.ravel(), power.ravel(), BANDS)

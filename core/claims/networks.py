@@ -1,0 +1,279 @@
+"""Claims about the U-Net: shapes, levels, skips, and how it is told the time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.assumptions.line import exactly, over_runs
+from core.claims import Finding, Progress, claim, decided, verdict
+from core.nets.layers import time_embedding
+from core.perfect import eps_errors, noised, predicted, some_of
+from core.prediction import Cond, NetworkModel, Prediction
+
+if TYPE_CHECKING:
+    from core.pipeline import TextToImage
+
+PICTURES, AT = 8, 300
+
+
+@contextmanager
+def changed(module: nn.Module, change: Callable[[Any], Any]) -> Iterator[None]:
+    """A module whose output is changed while the block runs."""
+    hook = module.register_forward_hook(lambda _, args, out: change(out))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def outputs(modules: dict[str, nn.Module]) -> Iterator[dict[str, Any]]:
+    """What modules put out, by name, while the block runs."""
+    seen: dict[str, Any] = {}
+    hooks = []
+    for name, module in modules.items():
+        hooks.append(module.register_forward_hook(lambda _, args, out, name=name: seen.update({name: out})))
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@claim(
+    1,
+    says="ε_θ(x_t, t) takes a noisy image of the same spatial dimensions as the data, and outputs a noise estimate of identical "
+         "spatial "
+         "dimensions.",
+    asks="Of five sizes of input, at how many does the output have the input's shape?",
+    unit="of 5 sizes", paper="1505.04597", tab="denoise",
+)  # fmt: skip
+def same_shape(pipe: TextToImage) -> Generator[Progress, None, Finding]:
+    """Ask the U-Net at five sizes, odd ones among them; and measure its error on training pictures at four times."""
+    sizes = ((8, 8), (16, 16), (9, 15), (16, 24), (24, 24))
+    at, same = pipe.schedule.at(AT), 0
+    for height, width in sizes:
+        x = torch.randn(1, pipe.unet.config.in_channels, height, width, generator=torch.Generator().manual_seed(0))
+        same += predicted(pipe, x.to(pipe.device), at, [""]).eps.shape == x.shape
+    errors = {}
+    for t in (50, 300, 600, 900):
+        errors[t] = float(eps_errors(pipe, some_of(pipe, PICTURES), pipe.schedule.at(t)).mean())
+        yield Progress(f"t = {t}", len(errors) / 4)
+    told = (f"{same} of {len(sizes)} sizes come back as they went in. Mean square error of ε (guessing 0 costs 1): "
+            f"{', '.join(f'{e:.2f} at t = {t}' for t, e in errors.items())}.")  # fmt: skip
+    holds = same == len(sizes) and max(errors.values()) < 1
+    return Finding(exactly(same), verdict(holds), told, {"sizes": [list(s) for s in sizes]}, {"prompt": "a red apple"})
+
+
+@claim(
+    2,
+    says="Encoder: convolutional blocks progressively halve spatial resolution while increasing feature channel depth: "
+         "H×W×C → H/2×W/2×2C.",
+    asks="At how many of its levels does this U-Net double the channels of the level above, at half the side?",
+    unit="of its steps down", paper="1505.04597",
+    note="Doubling is a habit, no rule: Stable Diffusion multiplies its 320 channels by 1, 2, 4 and 4.",
+)  # fmt: skip
+def halving_and_doubling(pipe: TextToImage) -> Finding:
+    """Read the shape that each level of the encoder puts out, by hooks; the same of Stable Diffusion's configuration."""
+    from core.nets.configs import UNetConfig
+
+    levels = {str(i): cast(nn.ModuleList, level.resnets)[-1] for i, level in enumerate(pipe.unet.down_blocks)}
+    side = pipe.unet.config.sample_size
+    with outputs(levels) as seen:
+        predicted(pipe, torch.zeros(1, pipe.unet.config.in_channels, side, side, device=pipe.device), pipe.schedule.at(AT), [""])
+    shapes = [tuple(seen[name].shape[1:]) for name in levels]
+    both = [b[0] == 2 * a[0] and b[1] == a[1] // 2 for a, b in itertools.pairwise(shapes)]
+    sd = UNetConfig().channels
+    told = (f"{' → '.join(f'{h}×{w}×{c}' for c, h, w in shapes)}: {sum(both)} of {len(both)} steps halve and double. Stable "
+            f"Diffusion's "
+            f"channels: {', '.join(map(str, sd))}.")  # fmt: skip
+    return Finding(exactly(sum(both)), verdict(all(both)), told, {"levels": len(shapes)})
+
+
+def ablated(pipe: TextToImage, module: nn.Module, change: Callable[[Any], Any], t: int = AT) -> tuple[np.ndarray, np.ndarray]:
+    """The error of ε on training pictures as the network is, and with a module's output changed, [PICTURES] each."""
+    latents, at = some_of(pipe, PICTURES), pipe.schedule.at(t)
+    whole = eps_errors(pipe, latents, at)
+    with changed(module, change):
+        less = eps_errors(pipe, latents, at)
+    return np.asarray(whole.double().numpy()), np.asarray(less.double().numpy())
+
+
+@claim(
+    3,
+    says="Bottleneck: a compact representation at the lowest spatial resolution.",
+    asks="How many times larger is the error of ε without what the bottleneck adds?",
+    unit="× error", paper="1505.04597",
+)  # fmt: skip
+def bottleneck(pipe: TextToImage) -> Finding:
+    """Switch the middle off (what goes in comes out) at t = 600 and measure the error of ε; count what passes through it."""
+    middle = pipe.unet.mid_block
+    kept: list[Tensor] = []
+    hook = middle.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    try:
+        whole, less = ablated(pipe, middle, lambda out: kept[-1], 600)
+    finally:
+        hook.remove()
+    value, side = over_runs(less / whole), kept[-1].shape[-1]
+    lowest = side == pipe.unet.config.sample_size // 2 ** (len(pipe.unet.config.channels) - 1)
+    told = f"{side}×{side} positions of {kept[-1].shape[1]} channels; the error goes from {whole.mean():.3f} to {less.mean():.3f}."
+    return Finding(value, decided(value, low=1) if lowest else verdict(False), told, {"t": 600})
+
+
+@claim(
+    4,
+    says="Decoder: progressively restores spatial resolution via transposed convolutions or bilinear upsampling.",
+    asks="A constant input: what share of a transposed convolution's output is a checkerboard?",
+    unit="share of the energy", paper="1505.04597",
+    note="Stable Diffusion does neither: it repeats each pixel (nearest neighbour) and convolves, because transposed "
+         "convolutions leave "
+         "a checkerboard. So does this model.",
+)  # fmt: skip
+def upsampling(pipe: TextToImage) -> Finding:
+    """Feed a constant to random transposed convolutions and to nearest neighbour with a convolution; and look which of them the
+    model has.
+    """
+    shares: dict[str, list[float]] = {"transposed": [], "resized": []}
+    for seed in range(24):
+        weight = torch.randn(1, 1, 3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        ones = torch.ones(1, 1, 16, 16, dtype=torch.float64)
+        shares["transposed"].append(checkerboard(nn.functional.conv_transpose2d(ones, weight, stride=2)))
+        shares["resized"].append(checkerboard(nn.functional.conv2d(nn.functional.interpolate(ones, scale_factor=2), weight)))
+    kinds = [type(module).__name__ for module in pipe.unet.modules()]
+    transposed = kinds.count("ConvTranspose2d")
+    value, other = over_runs(shares["transposed"]), over_runs(shares["resized"])
+    told = (f"{100 * value.value:.0f} % of the energy alternates at the stride after a transposed convolution, "
+            f"{100 * other.value:.0f} % after "
+            f"nearest neighbour and convolution. This U-Net has {transposed} transposed convolutions and "
+            f"{kinds.count('Upsample')} of the other kind.")  # fmt: skip
+    return Finding(value, verdict(transposed > 0), told, {"kernel": 3, "stride": 2})
+
+
+def checkerboard(x: Tensor) -> float:
+    """The share of energy in what alternates from pixel to pixel, away from the edges."""
+    inner = x[0, 0, 4:-4, 4:-4]
+    inner = inner[: inner.shape[0] // 2 * 2, : inner.shape[1] // 2 * 2]
+    cells = inner.unfold(0, 2, 2).unfold(1, 2, 2)
+    even = cells.mean((-1, -2), keepdim=True)
+    return float((cells - even).square().sum() / cells.square().sum())
+
+
+@claim(
+    5,
+    says="Skip connections preserve fine-grained spatial detail that would otherwise be lost during downsampling.",
+    asks="What share of the fine detail of the predicted x0 is left without the finest skip?",
+    unit="share of detail", paper="1505.04597",
+)  # fmt: skip
+def skips(pipe: TextToImage) -> Generator[Progress, None, Finding]:
+    """Take the skips of each level away at t = 300, one level at a time, and measure what the predicted x0 misses of the true
+    fine detail.
+    """
+    latents = some_of(pipe, PICTURES).to(pipe.device)
+    x, _ = noised(latents, at := pipe.schedule.at(AT))
+    truth = fine(latents)
+
+    def explained() -> Tensor:
+        """How much of the true fine detail is in the prediction: its projection on it."""
+        said = fine(predicted(pipe, x, at, [""] * len(x)).x0)
+        return ((said * truth).flatten(1).sum(1) / truth.square().flatten(1).sum(1)).double().cpu()
+
+    whole, left = explained(), []
+    for level, up in enumerate(reversed(pipe.unet.up_blocks)):
+        with without_skips(up):
+            left.append((explained() / whole).numpy())
+        yield Progress(f"without the skips of level {level}", (level + 1) / len(pipe.unet.up_blocks))
+    value = over_runs(left[0])
+    names = ", ".join(f"{100 * part.mean():.0f} % without level {level}'s" for level, part in enumerate(left))
+    told = f"Of the fine detail that the whole network finds, {names} (0 is the finest)."
+    return Finding(value, decided(value, high=1), told, {"t": AT})
+
+
+def fine(z: Tensor) -> Tensor:
+    """What a 2×2 mean takes away."""
+    coarse = nn.functional.avg_pool2d(z.float(), 2)
+    return z.float() - nn.functional.interpolate(coarse, size=z.shape[-2:])
+
+
+@contextmanager
+def without_skips(up: nn.Module) -> Iterator[None]:
+    """A level of the decoder that gets zeros where its skips were."""
+    hook = up.register_forward_pre_hook(lambda _, args: (args[0], emptied(args[1], len(up.resnets)), *args[2:]))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def emptied(skips: list[Tensor], count: int) -> list[Tensor]:
+    """The list itself, which the level shortens, its last entries zero."""
+    skips[-count:] = [torch.zeros_like(skip) for skip in skips[-count:]]
+    return skips
+
+
+@claim(
+    6,
+    says="PE(t, 2i) = sin(t/10000^{2i/d}), PE(t, 2i+1) = cos(t/10000^{2i/d}).",
+    asks="By how much does the network's embedding differ from the formula, once sines and cosines are sorted?",
+    unit="largest difference", paper="1706.03762", tab="schedules",
+    note="The order differs: Stable Diffusion puts all cosines first, then all sines; the document interleaves them.",
+)  # fmt: skip
+def sinusoids() -> Finding:
+    """Compute the formula in float64 for t from 0 to 999, sort it as the network has it, and compare; compare products of
+    shifted times.
+    """
+    d, t = 64, np.arange(1000)
+    angle = t[:, None] / 10000 ** (2 * np.arange(d // 2) / d)
+    formula = np.empty((1000, d))
+    formula[:, 0::2], formula[:, 1::2] = np.sin(angle), np.cos(angle)
+    ours = time_embedding(torch.arange(1000), d).double().numpy()
+    off = float(np.abs(ours - np.concatenate([formula[:, 1::2], formula[:, 0::2]], 1)).max())
+    plain = float(np.abs(ours - formula).max())
+    products = ours @ ours.T
+    shift = float(max(np.ptp(np.diagonal(products, k)) for k in (1, 10, 100)))
+    told = (f"Off by {off:.0e} when sorted (float32 angles up to 999), by {plain:.1f} as it is written. PE(t)·PE(t + k) varies "
+            f"by {shift:.0e} "
+            "over t: it depends on k alone.")  # fmt: skip
+    return Finding(exactly(off), verdict(off < 1e-4 and shift < 1e-2), told, {"d": d})
+
+
+@claim(
+    7,
+    says="The time embeddings are added to the feature maps at each resolution level, conditioning the network's behavior on the "
+         "noise "
+         "level.",
+    asks="The network is told a wrong t: at what distance from the true 300 is its error least?",
+    unit="steps from the true t", paper="2006.11239",
+)  # fmt: skip
+def told_the_time(pipe: TextToImage) -> Generator[Progress, None, Finding]:
+    """Noise training pictures to t = 300 and tell the network other times; count the blocks that the embedding enters."""
+    told_times = (0, 100, 200, 250, 300, 350, 400, 500, 700, 999)
+    latents = some_of(pipe, PICTURES).to(pipe.device)
+    x, eps = noised(latents, at := pipe.schedule.at(AT))
+    found = []
+    for place in told_times:
+        found.append((mistimed(pipe, x, place, at.t) - eps).square().flatten(1).mean(1).double().cpu().numpy())
+        yield Progress(f"told t = {place}", len(found) / len(told_times))
+    errors = np.stack(found)
+    best = np.array(told_times)[errors.argmin(0)]
+    value = over_runs(np.abs(best - AT))
+    blocks = [module for module in pipe.unet.modules() if hasattr(module, "time_emb_proj")]
+    curve = ", ".join(f"{e:.2f} told {t}" for t, e in zip(told_times, errors.mean(1), strict=True))
+    told = f"t enters {len(blocks)} residual blocks, at every level. Error at t = {AT}: {curve}."
+    return Finding(value, verdict(abs(told_times[int(errors.mean(1).argmin())] - AT) <= 50), told, {"t": AT})
+
+
+@torch.no_grad()
+def mistimed(pipe: TextToImage, x: Tensor, told: float, t: float) -> Tensor:
+    """The network's eps for x at time t when it is told another time."""
+    context = Cond(pipe.text_states([""] * len(x))).context
+    said = pipe.unet(x.to(context.dtype), torch.full((len(x),), float(told), device=x.device), context).to(x)
+    model = NetworkModel(pipe.unet, pipe.schedule, pipe.parts.prediction)
+    reads = {"eps": Prediction.from_eps, "v": Prediction.from_v, "x0": Prediction.from_x0}
+    return reads[model.predicts](x, said, pipe.schedule.at(t)).eps

@@ -1,0 +1,197 @@
+"""The six assumptions as curves: each held to a closed form, to Bayes' rule on a grid, or to an independent implementation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from core.assumptions import approximation, closed_world, forward, moves, walks
+from core.assumptions.line import Line, kolmogorov, over_runs, wasserstein
+from core.prediction import unconditional
+from core.schedules import CLEAN, make
+from core.toy import GaussianMixture, ring, two_peaks
+
+SCHEDULE = make("linear")
+
+
+# ------------------------------------------------------------------------------------------------- on a line
+
+
+def test_the_law_at_a_level_is_the_mixtures_own() -> None:
+    at = SCHEDULE.at(200)
+    line, x = Line.of(two_peaks(), at), np.linspace(-3, 3, 50)
+    assert np.allclose(np.log(line.density(x)), two_peaks().log_density(torch.from_numpy(x)[:, None], at).numpy(), atol=1e-12)
+    assert np.allclose(line.cdf(line.quantiles(np.linspace(0.01, 0.99, 9))), np.linspace(0.01, 0.99, 9), atol=1e-6)
+
+
+def test_the_distance_of_shifted_quantiles_is_the_shift() -> None:
+    line = Line.of(two_peaks(), CLEAN)
+    quantiles = line.quantiles((np.arange(1000) + 0.5) / 1000)
+    assert wasserstein(np.random.default_rng(0).permutation(quantiles), line) < 1e-9
+    assert wasserstein(quantiles + 0.3, line) == pytest.approx(0.3)
+
+
+def test_the_distance_is_scipys() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    random = np.random.default_rng(1)
+    a, b = random.standard_normal(500), random.standard_normal(400) + 0.1
+    theirs = stats.ks_2samp(a, b, method="asymp")
+    ours = kolmogorov(a, b)
+    assert ours.distance == pytest.approx(theirs.statistic)
+    assert ours.p == pytest.approx(stats.kstwobign.sf(ours.distance * np.sqrt(500 * 400 / 900)), abs=1e-9)
+
+
+def test_the_interval_of_runs_is_students() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(2).standard_normal(8)
+    low, high = stats.t.interval(0.95, 7, values.mean(), values.std(ddof=1) / np.sqrt(8))
+    assert over_runs(values) == pytest.approx((values.mean(), low, high), abs=1e-3)
+    assert np.isnan(over_runs([1.0]).low)
+
+
+# ------------------------------------------------------------------------------------------------- 1: the forward process
+
+
+def test_walking_the_forward_chain_gives_its_closed_form() -> None:
+    found = forward.marginals(SCHEDULE)
+    hits = [m.mean.low <= m.alpha <= m.mean.high for m in found] + [m.std.low <= m.sigma <= m.std.high for m in found]
+    assert np.mean(hits) > 0.8  # 95 % intervals, along one walk
+
+
+def test_few_steps_miss_the_symbols_and_many_hit_them() -> None:
+    few, many = forward.off_symbols(SCHEDULE, ["ddim"], (3, 60))
+    assert few.share.low > 0.5 and many.share.value < 0.01
+
+
+# ------------------------------------------------------------------------------------------------- 2: small steps
+
+
+def test_the_posterior_is_bayes_rule_on_a_grid() -> None:
+    line, beta, x = Line.of(two_peaks(), SCHEDULE.at(100)), 0.3, 0.2
+    y = np.linspace(-4, 4, 8001)
+    likelihood = np.exp(-((x - np.sqrt(1 - beta) * y) ** 2) / (2 * beta))
+    wanted = line.density(y) * likelihood
+    wanted /= wanted.sum() * (y[1] - y[0])
+    q = moves.posterior(line, beta, np.array([x]))
+    assert np.allclose(Line(*(part[0] for part in q)).density(y), wanted, atol=1e-6)
+
+
+def test_a_gaussian_loses_nothing_to_its_gaussian() -> None:
+    line = Line(np.array([1.0]), np.array([0.5]), np.array([0.7]))
+    assert moves.nats(line, 0.4) < 1e-9
+
+
+def test_the_loss_of_two_far_narrow_peaks_is_that_of_a_coin_in_a_wide_gaussian() -> None:
+    """At beta near 1 x_t says nothing: what is left is KL of the two peaks from their Gaussian, ½ log(2πe·Var) − H."""
+    m, s = 5.0, 0.1
+    line = Line(np.array([0.5, 0.5]), np.array([-m, m]), np.array([s, s]))
+    wanted = 0.5 * np.log(2 * np.pi * np.e * (m**2 + s**2)) - (np.log(2) + 0.5 * np.log(2 * np.pi * np.e * s**2))
+    assert moves.lost(Line(*(part[None] for part in line)))[0] == pytest.approx(wanted, abs=2e-3)
+    assert moves.nats(line, 1 - 1e-9) == pytest.approx(wanted, abs=2e-3)
+
+
+def test_the_loss_rises_by_orders_of_magnitude_with_beta() -> None:
+    found = moves.small_steps(two_peaks(), CLEAN)
+    nats = [one.nats for one in found]
+    assert nats == sorted(nats) and nats[-1] > 1e4 * nats[0]
+    assert all((1 - one.beta) ** one.moves <= 4e-5 < (1 - one.beta) ** (one.moves - 1) for one in found)
+
+
+def test_the_quadrature_has_converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line.of(two_peaks(), CLEAN)
+    before = [moves.nats(line, beta) for beta in (0.01, 0.5)]
+    monkeypatch.setattr(moves, "OVER", 4 * moves.OVER)
+    monkeypatch.setattr(moves, "WITHIN", 4 * moves.WITHIN)
+    assert before == pytest.approx([moves.nats(line, beta) for beta in (0.01, 0.5)], rel=0.02)
+
+
+def test_a_chain_of_more_moves_loses_less() -> None:
+    found = [moves.chain(two_peaks(), SCHEDULE, steps) for steps in (2, 10, 50)]
+    assert found[0] > 3 * found[1] > 9 * found[2] > 0
+
+
+# ------------------------------------------------------------------------------------------------- 3: the walks
+
+
+@pytest.fixture(scope="module")
+def made() -> walks.Walks:
+    return walks.walks(two_peaks(), SCHEDULE)
+
+
+def test_both_walks_visit_the_same_laws(made: walks.Walks) -> None:
+    found = [made.apart(level).p for level in range(len(made.levels))]
+    assert min(found) * len(found) > 0.01
+
+
+def test_ddim_keeps_the_order_on_a_line_and_ddpm_forgets_as_the_closed_form_says(made: walks.Walks) -> None:
+    assert all(made.memory(1, level).low > 0.999 for level in range(len(made.levels)))
+    start = made.levels[0]
+    for level, at in enumerate(made.levels):
+        assert made.memory(0, level).value == pytest.approx(walks.forgetting(two_peaks(), start, at), abs=0.12)
+
+
+def test_the_walk_knows_a_gaussian_that_is_forgotten_exactly() -> None:
+    one = GaussianMixture.of([[0.0]], [1.0])  # q(x_t) is N(0, 1) at every level
+    at = SCHEDULE.at(500)
+    assert walks.forgetting(one, SCHEDULE.at(999), at) == pytest.approx(SCHEDULE.at(999).alpha / at.alpha)
+
+
+# ------------------------------------------------------------------------------------------------- 4: Gaussian moves
+
+
+def test_with_a_perfect_score_more_moves_come_nearer_and_find_both_peaks() -> None:
+    few, many = moves.gaussian_moves(two_peaks(), SCHEDULE, ["ddpm"], (3, 100))
+    chance = moves.by_chance(two_peaks(), CLEAN)
+    assert few.distance.low > 3 * many.distance.value and many.distance.low < chance.high
+    assert few.left.high < 0.3 and many.left.value == pytest.approx(0.4, abs=0.04)
+
+
+def test_the_valley_lies_between_the_peaks() -> None:
+    assert moves.valley(GaussianMixture.of([[-1.0], [1.0]], [0.2, 0.2]), CLEAN) == pytest.approx(0, abs=0.01)
+
+
+# ------------------------------------------------------------------------------------------------- 5: approximation
+
+
+def test_the_stacked_networks_are_the_networks_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    nets = approximation.Nets.new(3, 8, generator)
+    for part in nets.weights:
+        part.data.normal_(generator=generator)
+    x, at = torch.randn(5, 2, generator=generator), SCHEDULE.at(300)
+    together = nets(x.expand(3, -1, -1), torch.full((3, 5), at.lam))
+    assert torch.allclose(together[1], nets.denoiser(1)(x, at).eps, atol=1e-5)
+
+
+def test_an_exact_answer_has_no_error_and_silence_has_all() -> None:
+    exam = approximation.Exam.of(ring(), approximation.levels(SCHEDULE))
+    quiet = approximation.Nets.new(2, 4, torch.Generator().manual_seed(0))  # its last layer begins at 0
+    assert exam.errors(quiet) == pytest.approx([1, 1])
+    at = approximation.levels(SCHEDULE)[7]
+    part = slice(7 * 50, 8 * 50)
+    exact = unconditional(ring())(exam.x[part].double(), at).eps
+    assert torch.allclose(exact.float(), exam.eps[part], atol=1e-4)
+
+
+def test_training_tells_of_itself_and_gets_better() -> None:
+    seen = list(approximation.trained(ring(), SCHEDULE, (16,), (256,), seeds=2, steps=150))
+    curve = seen[-1].curves[16, 256]
+    assert [step for step, _ in curve] == [50, 100, 150] and seen[-1].part == 1
+    assert curve[-1][1] < curve[0][1] < 1 and seen[-1].errors[16, 256].low < seen[-1].errors[16, 256].high
+
+
+# ------------------------------------------------------------------------------------------------- 6: the closed world
+
+
+def test_textures_have_the_spectrum_of_photographs() -> None:
+    x = closed_world.textures(4, 64)[:, 0]
+    power = torch.fft.fft2(x).abs().square().mean(0)
+    low, high = float(power[0, 2:4].mean()), float(power[0, 16:32].mean())
+    assert x.shape == (4, 64, 64) and x.abs().max() <= 1
+    assert 20 < low / high < 500  # 1/f²: (2.5/23)⁻² is 85
+
+
+def test_shapes_are_one_colour_on_white() -> None:
+    for picture in closed_world.shapes(6, 32):
+        assert len(picture.flatten(1).T.unique(dim=0)) == 2 and (picture == 1).all(0).any()

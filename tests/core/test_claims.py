@@ -1,0 +1,127 @@
+"""Claims that measure themselves: every row has one, the quick ones hold, and CLAIMS.md says what the code says."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from core import Recipe, load_pipeline
+from core.claims import CLAIMS, CONFIRMED, OPEN, REFUTED, THEMES, VERDICTS, Claim, Finding, Progress, claim, decided
+from core.claims.table import document, expected, number, rows, shown
+from core.metrics import Interval
+from core.pipeline import TextToImage
+from tests.core.tiny import write_tiny
+
+FILE = Path(__file__).parents[2] / "CLAIMS.md"
+EXACT = [one for one in CLAIMS.values() if not one.needs_model]
+ON_MODEL = [one for one in CLAIMS.values() if one.needs_model]
+CANNOT_BE_SETTLED = {"benchmark_numbers"}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TextToImage:
+    return load_pipeline(write_tiny(Path(tmp_path_factory.mktemp("tiny"))), device="cpu")
+
+
+def named(claims: list[Claim]) -> list:
+    return [pytest.param(one, id=one.id, marks=[pytest.mark.slow] if one.slow else []) for one in claims]
+
+
+def sound(finding: Finding) -> None:
+    """What holds of every finding, whatever the numbers are."""
+    value = finding.value
+    if math.isnan(value.value):  # there was nothing to measure
+        assert finding.verdict == OPEN and shown(value, "dB") == "nothing to measure"
+    else:
+        assert value.low <= value.value <= value.high
+    assert finding.verdict in VERDICTS and finding.told.endswith(".")
+    Recipe(**{"prompt": "", **finding.recipe})
+
+
+def test_every_row_of_the_experiments_has_a_claim() -> None:
+    assert {one.row for one in CLAIMS.values()} == set(range(1, 39))
+    assert {one.theme for one in CLAIMS.values()} == set(THEMES)
+
+
+@pytest.mark.parametrize("one", CLAIMS.values(), ids=str)
+def test_a_claim_can_be_read_by_a_student(one: Claim) -> None:
+    assert one.says.endswith(".") and "?" in one.asks and one.unit
+    assert one.doc.endswith(".") and re.fullmatch(r"\d{4}\.\d{5}", one.paper) and (not one.note or one.note.endswith("."))
+
+
+@pytest.mark.parametrize("one", named(EXACT))
+def test_a_claim_on_exact_models_is_confirmed(one: Claim) -> None:
+    finding = one.finding()
+    sound(finding)
+    assert finding.verdict == (OPEN if one.id in CANNOT_BE_SETTLED else CONFIRMED), finding.told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("one", ON_MODEL, ids=lambda one: one.id)
+def test_a_claim_about_a_model_measures_any_model(one: Claim, tiny: TextToImage) -> None:
+    sound(one.finding(tiny))
+
+
+def test_a_long_measurement_tells_how_far_it_is_and_can_be_left() -> None:
+    work = CLAIMS["gaussian_reverse"].measure()
+    first, second = next(work), next(work)
+    assert isinstance(first, Progress) and 0 < first.part < second.part < 1
+    work.close()
+
+
+def test_qualified_statements_carry_their_qualification() -> None:
+    assert {2, 4, 6, 19, 21, 22, 23, 26, 30, 33} <= {one.row for one in CLAIMS.values() if one.note}
+
+
+def test_an_interval_decides_only_where_all_of_it_lies_on_one_side() -> None:
+    assert decided(Interval(2, 1.5, 2.5), low=1) == CONFIRMED
+    assert decided(Interval(2, 1.5, 2.5), low=3) == REFUTED and decided(Interval(2, 1.5, 2.5), high=1) == REFUTED
+    assert decided(Interval(2, 1.5, 2.5), low=2) == OPEN and decided(Interval(2, math.nan, math.nan), low=1) == OPEN
+
+
+def test_a_verdict_is_one_of_three() -> None:
+    with pytest.raises(ValueError, match="maybe"):
+        Finding(Interval(1, 1, 1), "maybe", "Nothing.")
+
+
+def test_a_claim_is_registered_under_its_name_and_the_table_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.claims.CLAIMS", dict(CLAIMS))
+
+    @claim(99, says="Two and two are four.", asks="How many?", paper="0000.00000", unit="of them")
+    def addition() -> Finding:
+        """Add two and two."""
+        return Finding(Interval(4, 4, 4), CONFIRMED, "Four.")
+
+    from core import claims
+
+    made = claims.CLAIMS["addition"]
+    assert (made.doc, made.slow, made.needs_model) == ("Add two and two.", False, False)
+    assert made.finding().value.value == 4
+
+
+def test_what_is_written_is_what_is_read() -> None:
+    finding = Finding(Interval(1, 0.5, 1.5), CONFIRMED, "So it is.")
+    text = document(dict.fromkeys(CLAIMS, finding))
+    assert rows(text) == expected()
+    assert "**1 [0.5, 1.5] share" in text
+
+
+def test_numbers_are_written_as_one_says_them() -> None:
+    assert [number(v) for v in (0, 0.25, -1.5, 12345, 3.2e-7, 1.6e6)] == ["0", "0.25", "−1.5", "12,345", "3.2e−07", "1.6e+06"]
+    assert shown(Interval(48, 48, 48), "× fewer numbers") == "48 × fewer numbers"
+
+
+def test_the_written_table_says_what_the_code_says() -> None:
+    text = FILE.read_text(encoding="utf-8")
+    assert rows(text) == expected(), "run `python -m core.claims`"
+    verdicts = re.findall(r"^### \d+\. `\w+`: (.*)$", text, re.MULTILINE)
+    assert set(verdicts) <= set(VERDICTS)
+
+
+def test_what_the_written_table_refutes_is_explained_in_it() -> None:
+    text = FILE.read_text(encoding="utf-8")
+    refuted = re.findall(rf"^### \d+\. `(\w+)`: {REFUTED}$", text, re.MULTILINE)
+    assert all(CLAIMS[name].note for name in refuted), refuted
