@@ -22,11 +22,11 @@ from studio.limits import Limits
 from studio.machine import more_files, own_temp_folder
 from studio.options import Options, stop
 from studio.settings import Settings
-from studio.tabs import denoise, guidance, latents, prompt, samplers, schedules
+from studio.tabs import denoise, guidance, labs, latents, prompt, samplers, schedules
 
 TABS = (
     ("Prompt", prompt.tab), ("Denoise", denoise.tab), ("Schedules", schedules.tab), ("Guidance", guidance.tab),
-    ("Latents", latents.tab), ("Samplers", samplers.tab),
+    ("Latents", latents.tab), ("Samplers", samplers.tab), ("Labs", labs.tab),
 )  # fmt: skip
 GRACE, TOLD = 3.0, 0.5  # seconds for the step that runs to end, and for pages to hear of it
 ASSETS = Path(__file__).parents[1] / "assets"

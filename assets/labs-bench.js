@@ -1,0 +1,140 @@
+// The Claim Bench: cards with a box to predict in, from props.value:
+//   {cards: [{id, row, theme, says, asks, unit, note, how, paper, slow, model}], running, finding: {id, ...}, status}
+// What was predicted and found stays in this tab of the browser until it is closed.
+
+const KEY = "diffusion-studio-claims";
+const root = element.querySelector(".bench");
+const kept = (() => {
+  try { return JSON.parse(sessionStorage.getItem(KEY)) || {}; } catch { return {}; }
+})();
+const guesses = kept.guesses || {}, found = kept.found || {};
+const nodes = {};
+let running = "";
+
+const keep = () => {
+  try { sessionStorage.setItem(KEY, JSON.stringify({ guesses, found })); } catch { /* a browser that keeps nothing */ }
+};
+const read = (text) => (text && text.trim() !== "" ? Number(text.trim().replace("−", "-").replace(",", ".").replace("%", "")) : NaN);
+
+// Words with x_t, x_{t−1} and ᾱ^2 as one writes them; everything goes in as text.
+function words(node, text) {
+  for (const part of text.split(/([_^]\{[^}]*\}|[_^][\wθε])/)) {
+    const small = /^([_^])\{?([^}]*)\}?$/.exec(part);
+    if (small && part.length > 1) make(small[1] === "_" ? "sub" : "sup", "", node, small[2]);
+    else node.append(part);
+  }
+  return node;
+}
+
+const number = (value) => (value >= 1e5 || value < 1e-3 ? value.toExponential(0).replace("e+", "e") : String(Number(value.toPrecision(2))));
+
+function build(cards) {
+  root.replaceChildren();
+  nodes.tally = make("p", "tally", root);
+  let group = null, theme = "";
+  for (const card of cards) {
+    if (card.theme !== theme) {
+      theme = card.theme;
+      make("h3", "", root, theme);
+      group = make("div", "cards", root);
+    }
+    nodes[card.id] = one(group, card);
+    fill(card.id);
+  }
+  tally();
+}
+
+function one(group, card) {
+  const box = make("article", "card", group);
+  box.dataset.id = card.id;
+  const head = make("header", "", box);
+  make("span", "row", head, card.row);
+  const verdict = make("span", "verdict", head, "");
+  words(make("blockquote", "", box), card.says);
+  if (card.note) words(make("p", "note", box), card.note);
+  words(make("p", "asks", box), card.asks);
+  const line = make("div", "ask", box);
+  const guess = make("input", "", line);
+  Object.assign(guess, { type: "text", inputMode: "decimal", maxLength: 20, placeholder: "your guess", value: guesses[card.id] || "" });
+  guess.setAttribute("aria-label", `Your guess: ${card.asks}`);
+  guess.addEventListener("input", () => { guesses[card.id] = guess.value; keep(); compare(card.id); });
+  const button = make("button", "go", line, "Measure");
+  button.type = "button";
+  button.addEventListener("click", () => trigger(running === card.id ? "halt" : "measure", { id: card.id }));
+  guess.addEventListener("keydown", (event) => { if (event.key === "Enter" && !button.disabled && running !== card.id) button.click(); });
+  make("span", "cost", line, card.slow ? "up to a minute or two" : "a moment");
+  const progress = make("div", "progress", box);
+  const result = make("div", "result", box);
+  const how = make("details", "", box);
+  make("summary", "", how, "How it is measured");
+  words(make("p", "", how), card.how);
+  const paper = make("a", "", make("p", "", how), `arXiv ${card.paper}`);
+  Object.assign(paper, { href: `https://arxiv.org/abs/${card.paper}`, target: "_blank", rel: "noopener" });
+  return { box, verdict, guess, button, progress, result, how };
+}
+
+function fill(id) {
+  const node = nodes[id], finding = found[id];
+  if (!node) return;
+  node.result.replaceChildren();
+  node.box.dataset.verdict = finding ? finding.verdict : "";
+  node.verdict.textContent = finding ? finding.verdict : "not measured yet";
+  if (!finding) return;
+  words(make("p", "value", node.result), finding.shown);
+  node.hit = make("p", "hit", node.result);
+  words(make("p", "told", node.result), finding.told);
+  const foot = make("p", "foot", node.result, `${finding.seconds}${finding.replay ? ` · ${finding.replay}` : ""}`);
+  if (finding.link && finding.link.startsWith("?")) {
+    foot.append(" · ");
+    Object.assign(make("a", "", foot, "see it in Denoise"), { href: finding.link, target: "_blank" });
+  }
+  compare(id);
+}
+
+// The guess beside what was found; a factor says more than a difference where the scale is wide.
+function compare(id) {
+  const finding = found[id], node = nodes[id], guess = read(guesses[id]);
+  if (!finding || !node.hit) return;
+  if (!Number.isFinite(guess) || finding.value === null) { node.hit.textContent = ""; return; }
+  const { value, low, high } = finding;
+  const inside = guess >= Math.min(low ?? value, value) && guess <= Math.max(high ?? value, value);
+  const ratio = guess && value && Math.sign(guess) === Math.sign(value) ? Math.max(guess / value, value / guess) : NaN;
+  const far = Number.isFinite(ratio) ? `off by a factor of ${number(ratio)}` : `off by ${number(Math.abs(guess - value))}`;
+  node.hit.textContent = `You said ${guesses[id].trim()}: ${inside ? "right" : far}.`;
+}
+
+function tally() {
+  const cards = Object.values(nodes).filter((node) => node.box);
+  const by = (verdict) => cards.filter((node) => node.box.dataset.verdict === verdict).length;
+  const all = by("confirmed") + by("refuted") + by("can't tell here");
+  nodes.tally.textContent = `${all} of ${cards.length} measured: ${by("confirmed")} confirmed, ${by("refuted")} refuted, ${by("can't tell here")} cannot be told here.`;
+}
+
+function show() {
+  const value = props.value || {};
+  if (value.cards && !root.children.length) build(value.cards);
+  if (!nodes.tally) return;
+  if (value.finding && value.finding.id in nodes && !value.running) {
+    found[value.finding.id] = value.finding;
+    keep();
+    fill(value.finding.id);
+    tally();
+  }
+  const last = running;
+  running = value.running || "";
+  const state = value.status || {};
+  for (const [id, node] of Object.entries(nodes)) {
+    if (!node.box) continue;
+    const here = id === running;
+    node.box.classList.toggle("running", here);
+    node.button.textContent = here ? "Stop" : found[id] ? "Measure again" : "Measure";
+    node.button.disabled = Boolean(running) && !here;
+    node.progress.style.setProperty("--part", here ? state.part || 0 : 0);
+    node.progress.textContent = here ? state.line || "" : id === last && ["stopped", "failed"].includes(state.state) ? state.line : "";
+  }
+  element.dataset.state = state.state || "idle";
+}
+
+show();
+watch("value", show);
+if (!root.children.length) trigger("open");

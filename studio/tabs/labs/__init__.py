@@ -1,0 +1,33 @@
+"""The labs: one tab whose pages are one file each in this folder, so that the row of tabs still fits a phone.
+
+A folder of the tabs and not of the studio, because a lab is laid out as a tab is and may use what a tab may. To add a lab, write
+`page(engine) -> Settings` in a file here and a row in PAGES. A page computes nothing before it
+is opened: Gradio puts its widgets on the page when its tab is chosen, and whatever it shows at first is asked for then.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+import gradio as gr
+
+from studio.engine import Engine
+from studio.settings import Settings
+from studio.tabs.labs import assumptions, bench, perfect
+
+PAGES = (
+    ("Claim Bench", "claims", bench.page), ("Assumptions", "assumptions", assumptions.page),
+    ("Perfect denoiser", "perfect", perfect.page),
+)  # fmt: skip
+FIELDS, VIEW = attrgetter("fields"), attrgetter("view")
+
+
+def tab(engine: Engine, demo: gr.Blocks) -> Settings:
+    """Lay out the pages."""
+    made: list[Settings] = []
+    with gr.Tabs(elem_id="labs", overflow_behavior="wrap") as pages:
+        for label, name, page in PAGES:
+            with gr.Tab(label, id=name):
+                made.append(page(engine))
+    fields, view = ({name: widget for one in made for name, widget in part(one).items()} for part in (FIELDS, VIEW))
+    return Settings(fields, view=view, pages=pages)

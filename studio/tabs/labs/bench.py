@@ -1,0 +1,54 @@
+"""The Claim Bench: every statement of the source as a card; predict, measure, compare."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+from typing import Any
+
+import gradio as gr
+
+from core.claims import CLAIMS
+from studio import controls
+from studio import figures_labs as figures
+from studio.checks import one_of
+from studio.engine import USUAL, Engine
+from studio.jobs import LAST, Failed
+from studio.labwork import measured
+from studio.settings import Settings
+from studio.status import followed, status
+from studio.tabs.labs.desk import ENGINE, PRIVATE, canvas, texts
+
+
+def page(engine: Engine) -> Settings:
+    """Lay out the cards; the page asks for them when it is opened."""
+    gr.Markdown(texts("labs-claims")[0], elem_classes="lesson")
+    shown = canvas("bench", "labs-bench", {})
+    shown.open(lambda: {"cards": figures.cards()}, None, shown, queue=False, **PRIVATE)
+
+    async def measure(request: gr.Request, event: gr.EventData) -> AsyncIterator[Any]:
+        async for view in measuring(engine, request, event):
+            yield view
+
+    def halt(request: gr.Request) -> None:
+        engine.stop(controls.visitor(request))
+
+    shown.measure(measure, None, shown, **ENGINE, **PRIVATE)
+    shown.halt(halt, None, None, queue=False, **PRIVATE)
+    return Settings()
+
+
+async def measuring(engine: Engine, request: gr.Request, event: gr.EventData) -> AsyncIterator[dict[str, Any]]:
+    """Measure the claim whose button was pressed; the page keeps what it was told of the others."""
+    asked = event._data if isinstance(event._data, dict) else {}
+    try:
+        name = one_of("claim", asked.get("id"), CLAIMS)
+        cost = USUAL * (20 if CLAIMS[name].slow else 1)
+        with engine.compute(functools.partial(measured, engine, name), controls.visitor(request), cost) as job:
+            yield (first := {"running": name, "status": status("queued", "On its way …")})
+            async for told, view in followed(job, first):
+                yield view | ({"running": ""} if isinstance(told, LAST) else {})
+    except Exception as error:
+        raise controls.fault(error) from None
+    if isinstance(told, Failed):
+        raise gr.Error(controls.untagged(told.sentence), title="Not measured", print_exception=False)

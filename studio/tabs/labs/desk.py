@@ -1,0 +1,40 @@
+"""What every lab is laid out with: texts of assets, a canvas that draws its own value, and the buttons of its work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from studio.engine import Engine
+from studio.subpage import ASSETS, ENGINE, PRIVATE, Page, press
+
+LATEX = [{"left": "$", "right": "$", "display": False}]
+PRICE = 3.0 * 20 * 128 * 128  # steps × pixels: some seconds
+
+__all__ = ["ENGINE", "LATEX", "PRICE", "PRIVATE", "buttons", "canvas", "texts", "worked"]
+
+
+def texts(name: str) -> list[str]:
+    """The pieces of a lesson's text."""
+    return (ASSETS / f"{name}.md").read_text(encoding="utf-8").split("\n---\n")
+
+
+def canvas(name: str, script: str, value: dict[str, Any], **props: Any) -> gr.HTML:
+    """A piece of page that draws its value itself, by assets/<script>.js."""
+    frame = f'<div class="lab {name}"></div><div class="g-line" role="status"></div>'
+    code = "\n".join((ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in ("draw", script))
+    return gr.HTML(value, html_template=frame, js_on_load=code, apply_default_css=False, elem_id=f"labs-{name}", **props)
+
+
+def buttons(label: str, name: str) -> tuple[gr.Button, gr.Button]:
+    """Start and stop, in a row."""
+    with gr.Row(elem_classes="g-controls"):
+        return press(label, name)
+
+
+def worked(engine: Engine, stage: gr.HTML, pair: tuple[gr.Button, gr.Button]) -> Page:
+    """A canvas that shows the work which these buttons start and stop."""
+    made = Page(engine, stage, *pair)
+    made.halt.click(made.stop, queue=False, **PRIVATE)
+    return made

@@ -1,0 +1,197 @@
+"""The labs without a browser: each piece of work shows what it has, ends in curves with intervals, and refuses in sentences."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import orjson
+import pytest
+
+from core import Recipe, load_pipeline
+from core.assumptions import forward, moves
+from core.assumptions.approximation import Trained
+from core.assumptions.line import exactly
+from core.claims import CLAIMS
+from core.errors import UserError
+from core.metrics import Interval
+from studio import figures_labs as figures
+from studio import labwork
+from studio.engine import Engine
+from studio.status import Partial
+from studio.tabs.labs.assumptions import CHOICES, TEXTS, one_step
+from studio.tabs.labs.bench import measuring
+from tests.core.tiny import write_tiny
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    made = Engine(load_pipeline(write_tiny(Path(tmp_path_factory.mktemp("tiny"))), device="cpu"))
+    yield made
+    made.close()
+
+
+def worked(work: Any) -> tuple[list[Partial], dict[str, Any]]:
+    """All that a piece of work shows meanwhile, and its last view, which has to be whole: a slow page sees no other."""
+    seen = []
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as end:
+            orjson.dumps(end.value)  # as Gradio sends it: every key is a text
+            json.dumps(end.value, allow_nan=False)  # JSON knows no NaN
+            return seen, end.value
+        if event is not None:
+            seen.append(event)
+
+
+def intervals(chart: dict[str, Any], name: str) -> list[list[float]]:
+    return next(one["points"] for one in chart["series"] if one["name"] == name)
+
+
+# ------------------------------------------------------------------------------------------------- assumptions
+
+
+def test_the_first_lab_shows_justification_and_limitation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward, "STEPS", (3, 10, 40))
+    monkeypatch.setattr(forward.off_symbols, "__defaults__", (("ddim", "ddpm"), (3, 10, 40), 0))
+    seen, view = worked(labwork.gaussian_forward())
+    justified, limited = view["charts"]
+    assert len(seen) == 7 and [event.part for event in seen] == sorted(event.part for event in seen)
+    assert all(low <= value <= high for _, value, low, high in intervals(justified, "mean, walked"))
+    off = [value for _, value, *_ in intervals(limited, "DDIM")]
+    assert off == sorted(off, reverse=True) and off[0] > 0.9 and off[-1] < 0.05
+    assert "At 10 steps" in view["line"]
+
+
+def test_small_steps_show_the_loss_the_price_and_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moves, "STEPS", (2, 10))
+    _, view = worked(labwork.small_steps())
+    loss, price, chain = view["charts"]
+    nats = [value for _, value, *_ in intervals(loss, "to the data")]
+    steps = [value for _, value, *_ in intervals(price, "steps needed")]
+    assert nats == sorted(nats) and steps == sorted(steps, reverse=True)
+    assert intervals(chain, "sum over the moves")[0][1] > intervals(chain, "sum over the moves")[1][1]
+
+
+def test_the_walks_differ_in_memory_only() -> None:
+    _, view = worked(labwork.markov())
+    same, memory, tracks = view["charts"]
+    critical = intervals(same, "5 % by chance")[0][1]
+    above = [value > critical for _, value, *_ in intervals(same, "DDPM against DDIM")]
+    assert np.mean(above) < 0.3
+    assert intervals(memory, "DDIM")[-1][1] > 0.999 > 0.3 > intervals(memory, "DDPM")[-1][1]
+    assert len(tracks["series"]) == 12
+
+
+def test_reverse_moves_are_drawn_beside_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moves.gaussian_moves, "__defaults__", (("ddpm", "ddim"), (2, 30), 0))
+    seen, view = worked(labwork.gaussian_reverse())
+    distance, balance = view["charts"]
+    assert len(seen) == 4 and {one["name"] for one in distance["series"]} == {"DDPM", "DDIM", "chance alone"}
+    assert intervals(balance, "the data")[0][1] == pytest.approx(0.4)
+
+
+def test_errors_of_training_are_drawn_by_width_and_amount_of_data() -> None:
+    now = Trained({(8, 4): Interval(0.5, 0.4, 0.6), (16, 4): Interval(0.3, 0.2, 0.4)}, {(16, 4): ((50, 0.4), (100, 0.3))}, 0.5)
+    errors, course = figures.trained_charts(now)
+    assert errors["series"][0]["points"] == [[8, 0.5, 0.4, 0.6], [16, 0.3, 0.2, 0.4]]
+    assert course["series"][0]["points"] == [[50, 0.4, None, None], [100, 0.3, None, None]]
+    assert figures.trained_charts(Trained())[0]["series"] == []
+
+
+def test_one_step_is_drawn_with_its_gaussian_of_the_same_mean_and_spread() -> None:
+    (chart,) = one_step(0.3, 0.1)["charts"]
+    y = np.array([x for x, *_ in intervals(chart, "exact posterior")])
+    exact, gaussian = (np.array([v for _, v, *_ in intervals(chart, name)]) for name in ("exact posterior", "its Gaussian"))
+    weight = y[1] - y[0]
+    assert exact.sum() * weight == pytest.approx(1, abs=1e-3) and gaussian.sum() * weight == pytest.approx(1, abs=1e-3)
+    assert (y * exact).sum() == pytest.approx((y * gaussian).sum(), abs=0.05)
+
+
+@pytest.mark.parametrize(("beta", "at"), [(0.9, 0), (math.nan, 0), (0.1, "left"), (None, 0)])
+def test_a_step_that_cannot_be_is_refused_in_a_sentence(beta: Any, at: Any) -> None:
+    with pytest.raises(gr.Error, match="must be a number"):
+        one_step(beta, at)
+
+
+def test_every_assumption_has_its_text_and_its_work() -> None:
+    names = [name for _, name in CHOICES]
+    assert len(names) == 6 and set(TEXTS) == set(names) == {*labwork.ASSUMPTIONS, "world"}
+    assert [text.split(".")[0].strip("*\n ") for text in TEXTS.values()] == list("123456")
+
+
+def test_the_closed_world_shows_three_worlds_and_words(engine: Engine) -> None:
+    seen, view = worked(labwork.closed_world_of(engine.pipe))
+    assert len(seen) == 3 and [len(bar["bars"]) for bar in view["bars"]] == [3, 3, 2]
+    assert all(low <= value <= high for bar in view["bars"] for _, value, low, high in bar["bars"])
+    assert all(source.startswith("data:image/png") for world in view["pictures"] for row in world["rows"] for source in row)
+
+
+# ------------------------------------------------------------------------------------------------- the perfect denoiser
+
+
+RUN = Recipe(prompt="a red cat", steps=5, sampler="ddim", gamma=2, seed=1, width=32, height=32)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_run_is_shown_step_by_step_first_roughly_then_finely(engine: Engine, named: bool) -> None:
+    seen, view = worked(labwork.compared(engine, RUN, named))
+    assert len(view["frames"]) == len(view["steps"]) == 5 and all(len(frame) == 3 for frame in view["frames"])
+    first = next(event for event in seen if event.view.get("steps"))
+    assert all(rough != fine for rough, fine in zip(first.view["frames"], view["frames"], strict=True))
+    assert all({step["first"], step["near"][0][0]} <= {int(row) for row in view["nearest"]} for step in view["steps"])
+    assert view["open"] == (6 if named else 12) and "ms a step" in view["line"]
+
+
+def test_a_prompt_without_a_trained_name_is_told_so(engine: Engine) -> None:
+    with pytest.raises(UserError, match="no trained name"):
+        worked(labwork.compared(engine, RUN.replace(prompt="qzxv"), True))
+
+
+def test_the_difference_is_black_where_pictures_agree() -> None:
+    from PIL import Image
+
+    a, b = Image.new("RGB", (4, 4), (10, 20, 30)), Image.new("RGB", (4, 4), (40, 50, 60))
+    assert np.asarray(figures.difference(a, a)).max() == 0 and np.asarray(figures.difference(a, b)).min() == 60
+
+
+# ------------------------------------------------------------------------------------------------- the bench
+
+
+def test_there_is_a_card_for_every_claim_with_its_question() -> None:
+    made = figures.cards()
+    assert {card["id"] for card in made} == set(CLAIMS) and all(card["asks"] and card["how"] for card in made)
+    themes = [card["theme"] for card in made]
+    assert sum(a != b for a, b in itertools.pairwise(themes)) == len(set(themes)) - 1  # each theme in one piece
+
+
+def test_a_measured_claim_brings_number_verdict_and_replay(engine: Engine) -> None:
+    _, view = worked(labwork.measured(engine, "ddim_update"))
+    found = view["finding"]
+    assert found["id"] == "ddim_update" and found["verdict"] == "confirmed" and found["value"] < 1e-6
+    assert found["link"].startswith("?v=1&tab=denoise") and "eta 0.7" in found["replay"]
+
+
+def test_the_bench_measures_what_its_page_asks_for_and_nothing_else(engine: Engine) -> None:
+    async def asked(data: Any) -> list[dict[str, Any]]:
+        event = gr.EventData(None, data)
+        return [view async for view in measuring(engine, gr.Request(session_hash="somebody"), event)]
+
+    views = asyncio.run(asked({"id": "inception"}))
+    assert views[0]["running"] == "inception" and views[-1]["running"] == "" and views[-1]["finding"]["shown"] == "10 score"
+    for wrong in ({"id": "__class__"}, {"id": 3}, {}, "x"):
+        with pytest.raises(gr.Error, match="claim is"):
+            asyncio.run(asked(wrong))
+
+
+def test_an_exact_number_needs_no_interval_and_infinity_is_no_number() -> None:
+    assert figures.point(1, exactly(2.0)) == [1, 2, 2, 2]
+    assert figures.point(1, math.inf) == [1, None, None, None]
