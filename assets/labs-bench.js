@@ -69,7 +69,7 @@ function one(group, card) {
   make("summary", "", how, "How it is measured");
   words(make("p", "", how), card.how);
   const paper = make("a", "", make("p", "", how), `arXiv ${card.paper}`);
-  Object.assign(paper, { href: `https://arxiv.org/abs/${card.paper}`, target: "_blank", rel: "noopener" });
+  Object.assign(paper, { href: `https://arxiv.org/abs/${card.paper}`, target: "_blank", rel: "noopener", title: "The paper" });
   return { box, verdict, guess, button, progress, result, how };
 }
 
