@@ -75,6 +75,8 @@ class Limits:
                 _note(self._uploaded, address, size)
 
         body = _bounded(receive, most, self.bounds.slow, count)
+        if upload and post:
+            body = _spoiled(body, dict(scope["headers"]).get(b"content-type", b""))
         if not (STREAM.search(path) and scope["method"] == "GET"):
             return await self.app(scope, body, answer)
         if self._open.total() >= self.bounds.streams or self._open[address] >= self.bounds.streams_each:
@@ -136,6 +138,26 @@ def _bounded(receive: Any, most: int, seconds: float, count: Callable[[int], Non
         return message if held <= most else {"type": "http.disconnect"}
 
     return bounded
+
+
+def _spoiled(receive: Callable[[], Awaitable[Any]], content_type: bytes) -> Callable[[], Awaitable[Any]]:
+    """Let an upload that breaks off end in what no parser takes: after an error Gradio removes its half-written files.
+
+    A client that goes away is no error to it, and the files would stay. Another part begins, with a header that cannot be.
+    """
+    found = re.search(rb'boundary="?([^";,]+)', content_type)
+    whole = False
+
+    async def spoiled() -> Any:
+        nonlocal whole
+        message = await receive()
+        if message["type"] == "http.disconnect" and not whole:
+            whole = True
+            return {"type": "http.request", "body": b"\r\n--" + (found[1] if found else b"") + b"\r\n\0:", "more_body": False}
+        whole = whole or not message.get("more_body", False)
+        return message
+
+    return spoiled
 
 
 async def _answer(send: Any, status: int, sentence: str) -> None:

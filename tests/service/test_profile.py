@@ -170,7 +170,6 @@ def test_slow_and_idle_connections_do_not_keep_others_out(studio):
             connection.close()
 
 
-@pytest.mark.xfail(strict=True, reason="Gradio keeps the half-written file of a client that goes; it goes with the app")
 def test_an_upload_that_breaks_off_leaves_nothing(studio):
     host, port = studio.url.removeprefix("http://").rstrip("/").split(":")
     before = set(Path(get_upload_folder()).rglob("*"))

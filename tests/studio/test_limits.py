@@ -4,20 +4,22 @@ import asyncio
 import json
 import shutil
 from collections import namedtuple
+from contextlib import nullcontext
 
 import pytest
+from python_multipart.multipart import MultipartParseError, MultipartParser
 
 from studio.limits import Bounds, Limits
 
 OPEN = {"type": "http.disconnect"}
 
 
-def scope(path, method="POST", size=None, address="10.0.0.1"):
-    headers = [] if size is None else [(b"content-length", str(size).encode())]
-    return {"type": "http", "path": path, "method": method, "headers": headers, "client": (address, 1)}
+def scope(path, method="POST", size=None, address="10.0.0.1", headers=()):
+    stated = [] if size is None else [(b"content-length", str(size).encode())]
+    return {"type": "http", "path": path, "method": method, "headers": [*stated, *headers], "client": (address, 1)}
 
 
-def ask(limits, path, *chunks, method="POST", size=None, address="10.0.0.1", pause=0.0):
+def ask(limits, path, *chunks, method="POST", size=None, address="10.0.0.1", pause=0.0, headers=()):
     """Status and body of one request whose body comes in these chunks, `pause` seconds apart."""
     sent, parts = [], list(chunks or [b""])
 
@@ -28,7 +30,7 @@ def ask(limits, path, *chunks, method="POST", size=None, address="10.0.0.1", pau
     async def send(message):
         sent.append(message)
 
-    asyncio.run(limits(scope(path, method, size, address), receive, send))
+    asyncio.run(limits(scope(path, method, size, address, headers), receive, send))
     body = b"".join(message.get("body", b"") for message in sent)
     return sent[0]["status"], body, dict(sent[0].get("headers", []))
 
@@ -71,8 +73,30 @@ def test_a_size_that_is_no_number_is_refused(size):
 
 def test_a_body_that_comes_too_slowly_is_given_up():
     limits = Limits(reading, Bounds(slow=0.2))
-    assert ask(limits, "/gradio_api/upload", *[b"x"] * 50, pause=0.05)[0] == 400
-    assert ask(limits, "/gradio_api/upload", b"x", pause=0.05)[0] == 200
+    assert ask(limits, "/gradio_api/queue/join", *[b"x"] * 50, pause=0.05)[0] == 400
+    assert ask(limits, "/gradio_api/queue/join", b"x", pause=0.05)[0] == 200
+
+
+def test_an_upload_that_breaks_off_ends_in_an_error_of_its_parser():
+    parsed = []
+
+    async def parsing(scope, receive, send):
+        parser = MultipartParser(b"b", {})
+        more = True
+        while more:
+            message = await receive()
+            more = message["type"] == "http.request" and message.get("more_body", False)
+            with pytest.raises(MultipartParseError) if not more else nullcontext():
+                parser.write(message["body"])
+            parsed.append(message["body"])
+        await send({"type": "http.response.start", "status": 400, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="half.png"\r\n\r\n'
+    for begun in ([head, *[b"x"] * 50], [b""] * 50, [head[:20], *[b""] * 50]):
+        kind = [(b"content-type", b'multipart/form-data; boundary="b"')]
+        assert ask(Limits(parsing, Bounds(slow=0.1)), "/gradio_api/upload", *begun, pause=0.05, headers=kind)[0] == 400
+    assert len(parsed) > 3
 
 
 def test_whoever_waits_for_the_end_of_a_connection_may_wait_longer_than_a_body_may_take():
