@@ -75,11 +75,11 @@ class Engine:
         """Stop all that this visitor has running or waiting; what does not run just now ends at once."""
         with self._change:
             running = [job for group in self._running for job in group]
-            active, waiting = self._running[-1:], list(self._waiting)
+            active, waiting = self._running[-1] if self._running else [], list(self._waiting)
         for job in running + waiting:
             if job.visitor == visitor:
                 job.stop()
-                if active and job not in active[0]:
+                if job not in active:
                     job.put(Stopped(job.done, job.steps))
 
     def close(self, seconds: float = 8.0) -> None:
