@@ -52,7 +52,8 @@ def desk(engine: Engine) -> Desk:
         sliders = {name: controls.number_slider(name, name) for name in ("steps", "gamma", "batch", "strength")}
         fields = texts | sliders | {"spacing": controls.spacing_choice("trailing")}
     names = ("stage", "board", "board_box", "visit", "reader", "go", "halt", "text", "link", "drawn")
-    return Desk(engine, {name: fields[name] for name in FIELDS}, sampler, **dict.fromkeys(names, None) | {name: name for name in names})  # type: ignore[arg-type]
+    ordered = {name: fields[name] for name in FIELDS}
+    return Desk(engine, ordered, sampler, **{name: name for name in names})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -204,7 +205,8 @@ def test_every_event_has_its_state_on_the_stage(tmp_path: Path) -> None:
 
 
 def test_what_has_no_control_is_said_and_cleared_by_a_button(desk: Desk) -> None:
-    assert desk.in_force({"schedule": "sigmoid", "guidance": {"rescale": 0.5}})[0] == "Also in force: schedule sigmoid, guidance, more."
+    line, button = desk.in_force({"schedule": "sigmoid", "tier": "fast"})
+    assert line == "Also in force: schedule sigmoid, tier fast." and button["visible"] is True
     line, button = desk.in_force({})
     assert line == "" and button["visible"] is False
 
