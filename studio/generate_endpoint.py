@@ -68,19 +68,11 @@ def generate_endpoint(engine: Engine) -> Callable[..., Any]:
             The first picture as a PNG with its recipe inside.
             All pictures, the recipe, its text form, network evaluations (nfe), seconds, notes; before, where it stands.
         """
-        given = {"negative": negative, "sampler": sampler, "knobs": knobs or {}, "spacing": spacing, "steps": steps}
-        given |= {"gamma": gamma, "seed": seed, "batch": batch, "width": width, "height": height, "rng": rng}
+        given = {"prompt": prompt, "negative": negative, "sampler": sampler, "knobs": knobs or {}, "spacing": spacing}
+        given |= {"steps": steps, "gamma": gamma, "seed": seed, "batch": batch, "width": width, "height": height, "rng": rng}
         try:
-            recipe = controls.recipe_of(prompt=prompt, strength=strength, **given)
-            size = recipe.width or engine.pipe.size, recipe.height or engine.pipe.size
-            start = await asyncio.to_thread(starts.from_files, image, mask, size)
-            recipe = recipe.replace(**start.fields) if start else recipe.replace(strength=default["strength"])
-            pictures = start.pictures if start else None
-            with engine.submit(recipe, controls.visitor(request), pictures) as job, tempfile.TemporaryDirectory() as folder:
-                async for event in job:
-                    if isinstance(event, (Failed, Stopped)):
-                        raise UserError(event.sentence if isinstance(event, Failed) else "Stopped on request.")
-                    yield answer(event, Path(folder), engine.pipe.hash, start)
+            async for told in answers(engine, given | {"strength": strength}, image, mask, controls.visitor(request)):
+                yield told
         except Exception as error:
             raise controls.fault(error) from None
 
@@ -88,6 +80,20 @@ def generate_endpoint(engine: Engine) -> Callable[..., Any]:
     outputs = inspect.signature(generate).replace(return_annotation=tuple[dict, dict])
     generate.__signature__ = outputs  # type: ignore[attr-defined]
     return generate
+
+
+async def answers(engine: Engine, given: dict[str, Any], image: Any, mask: Any, visitor: str) -> AsyncIterator[Any]:
+    """What `/generate` says while it works, and at last the pictures and how they were made."""
+    recipe = controls.recipe_of(**given)
+    size = recipe.width or engine.pipe.size, recipe.height or engine.pipe.size
+    start = await asyncio.to_thread(starts.from_files, image, mask, size)
+    recipe = recipe.replace(**start.fields) if start else recipe.replace(strength=allowed("strength")["default"])
+    pictures = start.pictures if start else None
+    with engine.submit(recipe, visitor, pictures) as job, tempfile.TemporaryDirectory() as folder:
+        async for event in job:
+            if isinstance(event, (Failed, Stopped)):
+                raise UserError(event.sentence if isinstance(event, Failed) else "Stopped on request.")
+            yield answer(event, Path(folder), engine.pipe.hash, start)
 
 
 def answer(event: Any, folder: Path, model_hash: str | None, start: starts.Start | None) -> tuple[Any, dict[str, Any]]:

@@ -63,13 +63,14 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     inputs = [rest, board, other, *fields.values(), *sampler.inputs]
     outputs = [stage, go, halt, text, link, drawn, visit]
     filled = [rest, other, *fields.values(), *sampler.inputs]
-    gr.on([go.click, prompt.submit, other.submit], desk.generate, inputs, outputs, trigger_mode="once", **ENGINE, **PRIVATE)
+    press: dict[str, Any] = ENGINE | PRIVATE | {"api_name": "press"}  # /generate is the endpoint's
+    gr.on([go.click, prompt.submit, other.submit], desk.generate, inputs, outputs, trigger_mode="once", **press)
     halt.click(desk.stop, queue=False, **PRIVATE)
     keep.click(lambda number: number, drawn, seed, queue=False, **PRIVATE)
     prompt.change(None, js="() => { document.dispatchEvent(new Event('prompt')); }", **PRIVATE)
     words.input(desk.read_words, None, words, queue=False, trigger_mode="always_last", **PRIVATE)
     gr.on([board.upload, stage.select], desk.take, rest, [board, board_box], **QUICK)
-    visit.select(desk.reopen, None, [board, *filled], **QUICK).success(desk.generate, inputs, outputs, **ENGINE, **PRIVATE)
+    visit.select(desk.reopen, None, [board, *filled], **QUICK).success(desk.generate, inputs, outputs, **press)
     reader.upload(desk.read, board, [reader, *filled], **QUICK)
     other.change(lambda text: gr.update(open=True) if text else gr.skip(), other, other_box, queue=False, **PRIVATE)
     rest.change(desk.in_force, rest, [force, clear], queue=False, **PRIVATE)
