@@ -1,6 +1,7 @@
 // The stage: pictures while they form and when they are finished, in one place, from props.value:
 //   {state, line, part, pictures: [{src | file, alt, title, text, name}], notes}
-// Words written by strangers go in as textContent only; nothing here ever becomes HTML.
+// Words written by strangers go in as textContent only; nothing here ever becomes HTML. "Start from it" hands a finished
+// picture's place on the server back.
 
 const make = (tag, name, parent) => {
   const node = document.createElement(tag);
@@ -16,6 +17,10 @@ function newTile(root) {
   make("span", "words", caption);
   make("span", "made", caption);
   make("a", "save", caption).textContent = "Save PNG";
+  const again = make("button", "again", caption);
+  again.type = "button";
+  again.textContent = "Start from it";
+  again.addEventListener("click", () => trigger("select", { path: again.dataset.path }));
   return figure;
 }
 
@@ -29,6 +34,9 @@ function fillTile(figure, picture) {
   figure.querySelector(".made").textContent = picture.text || "";
   const save = figure.querySelector(".save");
   save.hidden = !picture.name;
+  const again = figure.querySelector(".again");
+  again.hidden = !picture.file;
+  again.dataset.path = picture.file ? picture.file.path : "";
   if (picture.name) {
     save.href = address;
     save.download = picture.name;

@@ -130,9 +130,7 @@ class TextToImage:
             schedule, recipe.spacing or "leading", recipe.steps,
             end=recipe.end or "clean", offset=self.parts.steps_offset, sigmas=recipe.sigmas,
         )  # fmt: skip
-        if recipe.image is None:
-            return path
-        return path[len(path) - max(1, round(recipe.strength * len(path))) :]
+        return path[len(path) - recipe.moves :]
 
     def run(self, recipe: Recipe, pictures: Pictures | None = None) -> Iterator[Step]:
         """Run a recipe, one Step a move; `pictures` holds the pictures that its digests name.

@@ -238,6 +238,11 @@ class Recipe(BaseModel):
         return self if self.branch is None else self.replace(branch=None, **self.branch.changes)
 
     @property
+    def moves(self) -> int:
+        """How often the sampler moves: all steps, or from a given picture the last share `strength` of them, at least one."""
+        return self.steps if self.image is None else max(1, round(self.strength * self.steps))
+
+    @property
     def cfg_scale(self) -> float:
         """w = 1 + gamma, equation (2), without the noise of binary fractions."""
         return round(1 + self.gamma, 10)

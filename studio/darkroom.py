@@ -52,7 +52,7 @@ def guarded(handler: Callable[..., Changes]) -> Callable[..., Changes]:
             raise controls.fault(error) from None
         yield ready
         if isinstance(last, dict) and last.get("state") == "failed":
-            raise gr.Error(last["line"], title="Not possible", print_exception=False)
+            raise gr.Error(controls.untagged(last["line"]), title="Not possible", print_exception=False)
 
     return run
 

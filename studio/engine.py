@@ -99,16 +99,29 @@ class Engine:
 
     def run(self, recipe: Recipe, pictures: Pictures | None = None) -> Generator[Preview | None, None, Run]:
         """A recipe inside a piece of work: `run = yield from engine.run(recipe)`, at once if it is known."""
-        recipe = self.pipe.complete(recipe)
-        if known := self._cache.get(recipe):
-            return known
-        runs = self._together([recipe], pictures)
+        beside = self.run_beside([recipe], pictures)
         while True:
             try:
-                _, previews = next(runs)
+                previews = next(beside)
             except StopIteration as end:
                 return end.value[0]
-            yield previews[0] if previews else None
+            yield next(iter(previews.values()), None)
+
+    def run_beside(
+        self, recipes: Sequence[Recipe], pictures: Pictures | None = None
+    ) -> Generator[dict[Recipe, Preview], None, list[Run]]:
+        """Recipes that differ only in words, scale and seed as one batch inside a piece of work; what is known is not run."""
+        recipes = [self.pipe.complete(recipe) for recipe in recipes]
+        found = {recipe: known for recipe in recipes if (known := self._cache.get(recipe))}
+        new = [recipe for recipe in dict.fromkeys(recipes) if recipe not in found]
+        if new:
+            runs = self._together(new, pictures)
+            try:
+                while True:
+                    yield dict(zip(new, next(runs)[1], strict=False))  # most steps are not shown
+            except StopIteration as end:
+                found |= dict(zip(new, end.value, strict=True))
+        return [found[recipe] for recipe in recipes]
 
     # ------------------------------------------------------------------------------------------------- the worker
 
@@ -252,10 +265,10 @@ class Engine:
             for step in run:
                 steps.append(step)
                 done, seconds, previews = len(steps), self._now() - begun, []
-                if seconds - shown >= PREVIEW_EVERY or done == recipes[0].steps:
+                if seconds - shown >= PREVIEW_EVERY or done == recipes[0].moves:
                     shown, images = seconds, self.pipe.preview(step.x0)
                     at = (step.nfe, step.nxt.t, step.nxt.nsr, seconds)
-                    previews = [Preview(tuple(images[part]), done, recipes[0].steps, *at) for part in parts(recipes)]
+                    previews = [Preview(tuple(images[part]), done, recipes[0].moves, *at) for part in parts(recipes)]
                 yield done, previews
         finally:
             run.close()
@@ -299,8 +312,8 @@ class Engine:
 
 
 def cost(recipe: Recipe) -> float:
-    """What a recipe costs: steps × pixels."""
-    return recipe.steps * (recipe.width or 128) * (recipe.height or 128) * recipe.batch
+    """What a recipe costs: moves × pixels."""
+    return recipe.moves * (recipe.width or 128) * (recipe.height or 128) * recipe.batch
 
 
 def parts(recipes: Sequence[Recipe]) -> list[slice]:

@@ -32,6 +32,10 @@ INVOKE_SAMPLERS = {
     "dpmpp_2m": "dpmpp_2m", "dpmpp_2m_sde": "dpmpp_2m_sde", "unipc": "uni_pc",
 }  # fmt: skip
 
+# What AUTOMATIC1111 from version 1.9 on means by the schedule type "Automatic", where that is not its usual one.
+AUTOMATIC = {"dpmpp_2m": "karras", "dpmpp_2m_sde": "exponential", "dpm_solver_2": "karras"}
+NETWORKS = re.compile(r"\s*<(?:lora|lyco|hypernet):[^<>]{0,200}>", re.IGNORECASE)
+
 
 def comfyui(texts: Mapping[str, str]) -> Found | None:
     """ComfyUI writes its graph as `prompt`: the last sampler node that leads to a picture is what counts."""
@@ -177,6 +181,11 @@ def fooocus(texts: Mapping[str, str]) -> Found | None:
     if used:
         notes.append(f"Not understood: {', '.join(used)}.")
     return "Fooocus", made, notes
+
+
+def without_networks(prompt: str) -> tuple[str, list[str]]:
+    """A prompt of AUTOMATIC1111's without the networks that it asks for in angle brackets, and these."""
+    return NETWORKS.sub("", prompt).strip(), [found.strip()[:60] for found in NETWORKS.findall(prompt)][:20]
 
 
 def _choose(made: dict[str, Any], notes: list[str], field: str, theirs: Any, table: Mapping[str, str]) -> None:

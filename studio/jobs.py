@@ -130,7 +130,7 @@ class Job:
 
     @property
     def steps(self) -> int:
-        return 0 if self.recipe is None else self.recipe.steps
+        return 0 if self.recipe is None else self.recipe.moves
 
     def put(self, event: Any) -> None:
         """Make this the latest event."""

@@ -160,11 +160,19 @@ def _automatic(texts: dict[str, str]) -> foreign.Found | None:
     if "Steps" not in values:
         return None
     made, left = fields(values)
-    ours = values.get("Version", "").startswith("diffusion-studio")
-    if not ours:
-        made.setdefault("spacing", "leading" if made.get("sampler") == "ddim" else "linspace")
+    if values.get("Version", "").startswith("diffusion-studio"):
+        return "Diffusion Studio", made, [f"Not understood: {', '.join(left)}."] if left else []
+    chosen = foreign.AUTOMATIC.get(made.get("sampler", "")) if values.get("Schedule type") == "Automatic" else None
+    made.setdefault("spacing", chosen or ("leading" if made.get("sampler") == "ddim" else "linspace"))
+    left = [key for key in left if (key, values[key]) != ("Schedule type", "Automatic")]
     notes = [f"Not understood: {', '.join(left)}."] if left else []
-    return "Diffusion Studio" if ours else "AUTOMATIC1111", made, notes
+    if made.pop("strength", None) is not None:
+        notes.append("It started from a picture (Denoising strength), or was enlarged in a second pass; neither is in the file.")
+    for name in ("prompt", "negative"):
+        made[name], lost = foreign.without_networks(made[name])
+        if lost:
+            notes.append(f"Left out of the {name}, since no such networks can be loaded here: {', '.join(lost)}.")
+    return "AUTOMATIC1111", made, notes
 
 
 def _recipe(made: dict[str, Any]) -> tuple[Recipe | None, list[str]]:

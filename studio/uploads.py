@@ -18,9 +18,11 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from gradio.utils import get_upload_folder
 from PIL import Image, UnidentifiedImageError
 
 from core.errors import UserError
+from studio import controls
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,21 @@ def decode(source: str | Path | bytes) -> Image.Image:
         except Exception as error:
             log.info("refused an upload: %r", error)
             raise UserError(BROKEN) from None
+
+
+def uploaded(file: Any) -> Path:
+    """Where an uploaded file lies: what a page or a program hands in as {"path": …}, or its path alone.
+
+    Raises UserError for whatever was not uploaded to this app: another path of this machine, an address, nothing at all.
+    """
+    path = file.get("path") if isinstance(file, dict) else getattr(file, "path", file)
+    try:
+        found = Path(path).resolve()
+        if not found.is_relative_to(Path(get_upload_folder()).resolve()):
+            raise ValueError
+    except (TypeError, ValueError, OSError, RuntimeError):
+        raise UserError("The picture must be uploaded as a file: choose one, or let the client's handle_file do it.") from None
+    return found
 
 
 def check_size(width: int, height: int) -> None:
@@ -111,7 +128,7 @@ class SafeImage(gr.Image, metaclass=Unstubbed):
                 raise UserError("The picture must be uploaded as a file, not written into the request.")
             return decode(payload.path)
         except UserError as error:
-            raise gr.Error(str(error), title="Not this picture", print_exception=False) from None
+            raise gr.Error(controls.untagged(str(error)), title="Not this picture", print_exception=False) from None
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:

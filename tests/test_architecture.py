@@ -16,11 +16,13 @@ CORE = [path for path in SOURCES if path.is_relative_to(ROOT / "core")]
 # Every module may import what stands here for the longest prefix of its name, what lies inside that prefix, and LEAVES.
 LEAVES = {"core.errors", "core.files", "core.pages"}  # these import nothing of ours but each other
 PURE = "png infotext foreign links figures uploads checks grids figures_schedules figures_noising figures_samplers figures_labs"
+WORDS = "words starts restored"  # what goes into a picture and comes back from one
 FILM = "strip film looks probe movie"  # what a run is shown as
 GUIDED = ["status", "figures_guidance", "sweep", "guided", "sweep_endpoint"]  # work for the engine, and what it shows
 LATENTS = ["subpage", "figures_latents", "latent_work", "walks", "latents_endpoint"]
+PROMPTING = {"studio.stage", "studio.prompting", "studio.generate_endpoint"}
 WORK = {f"studio.{name}" for name in GUIDED + LATENTS}
-FIGURES = {"core", *(f"studio.{name}" for name in f"{PURE} {FILM}".split())}
+FIGURES = {"core", *(f"studio.{name}" for name in f"{PURE} {WORDS} {FILM}".split())}
 MAY_IMPORT = {
     "core": {"core"},  # the public names
     "core.nets": set(),
@@ -57,6 +59,7 @@ MAY_IMPORT = {
     "studio.turns": {"studio.jobs"},
     "studio.engine": FIGURES | {"studio.options", "studio.jobs", "studio.cache", "studio.turns"},
     "studio.models": {"core", "studio.engine"},
+    "studio.uploads": {"core", "studio.controls"},  # its widget's toasts
     "studio.controls": FIGURES | {"studio.engine", "studio.jobs"},
     "studio.settings": FIGURES | {"studio.engine", "studio.jobs", "studio.controls"},
     "studio.page": FIGURES | {"studio.engine", "studio.controls", "studio.settings"},
@@ -65,8 +68,9 @@ MAY_IMPORT = {
     "studio.contests": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
     "studio.labwork": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
     "studio.darkroom": FIGURES | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings", "studio.status"},
+    **dict.fromkeys(PROMPTING, FIGURES | PROMPTING | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings"}),
     "studio.tabs": FIGURES | WORK | {"studio.options", "studio.engine", "studio.jobs", "studio.controls"}
-    | {"studio.downloads", "studio.darkroom", "studio.contests", "studio.settings", "studio.labwork"},
+    | PROMPTING | {"studio.downloads", "studio.darkroom", "studio.contests", "studio.settings", "studio.labwork"},
     "studio.app": {"core", "studio"},
     "launch": {"studio.options", "studio.command"},
     **dict.fromkeys(LEAVES, frozenset()),

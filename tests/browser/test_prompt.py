@@ -131,12 +131,14 @@ def test_a_link_with_every_field_broken_opens_the_page_with_one_notice(open_page
 
 def test_an_example_and_the_keyboard_are_enough(open_page: Any) -> None:
     page = open_page()
-    page.get_by_text("a smiling cat face", exact=True).click()
-    page.wait_for_function("document.querySelector('#prompt textarea').value === 'a smiling cat face'")
+    first = page.locator("#ask .gallery-item").first
+    words = first.inner_text().strip()
+    first.click()
+    page.wait_for_function("words => document.querySelector('#prompt textarea').value === words", arg=words)
     page.locator("#prompt textarea").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(DONE)
-    assert page.locator("#stage .words").inner_text() == "a smiling cat face"
+    assert page.locator("#stage .words").inner_text() == words != ""
 
 
 def test_every_sampler_of_the_registry_can_be_chosen_and_shows_its_knobs(open_page: Any) -> None:
@@ -169,3 +171,160 @@ def test_the_endpoint_refuses_with_a_sentence(studio: str) -> None:
 
     with pytest.raises(AppError, match=r"steps is 0; it must be a whole number from 1 to 1000"):
         Client(studio, verbose=False).predict("a cat", steps=0, api_name="/generate")
+
+
+# ------------------------------------------------------------------------------------------------- what opens on demand
+
+
+def unfold(page: Any, name: str, inside: str) -> None:
+    page.locator(f"#{name} button.label-wrap").click()
+    page.locator(inside).first.wait_for()
+
+
+def photo(folder: Any) -> str:
+    """A picture larger than the model's: a red frame with a blue middle."""
+    image = Image.new("RGB", (400, 300), "red")
+    image.paste("blue", (150, 100, 250, 200))
+    image.save(folder / "photo.png")
+    return str(folder / "photo.png")
+
+
+def painted(page: Any) -> int:
+    """How many pixels of the board have paint on them."""
+    return int(page.locator("#board canvas").evaluate(
+        "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 === 3 && v > 127).length"
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("size", ["projector", "phone"])
+def test_the_pieces_of_a_prompt_are_shown_while_it_is_typed(open_page: Any, size: str) -> None:
+    page = open_page(size=size)
+    page.locator("#prompt textarea").fill("a (red:1.3) xylophagous apple <img src=x onerror=window.hits=1>")
+    assert page.locator("#words .piece").count() == 0  # nothing is asked while it is closed
+    unfold(page, "reads", "#words .piece b")
+    page.wait_for_function("document.querySelector('#words .unseen')?.textContent.includes('xylophagous')")
+    assert "× 1.3" in page.locator("#words .piece", has_text="red").inner_text()
+    assert page.locator("#words .weights").is_visible() and "c⁰" in page.locator("#words .weights").inner_text()
+    page.locator("#prompt textarea").fill("cat " * 80)
+    page.locator("#words .lost").first.wait_for()
+    assert "Dropped" in page.locator("#words p.lost").inner_text() and page.evaluate("window.hits") is None
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("size", ["projector", "tablet", "phone"])
+def test_a_picture_is_painted_anew_where_it_was_painted_over(open_page: Any, tmp_path: Any, size: str) -> None:
+    page = open_page("?v=1&steps=4&seed=3&prompt=a+green+apple", size=size)
+    unfold(page, "start", "#board .drop")
+    page.locator("#board input[type=file]").set_input_files(photo(tmp_path))
+    page.locator("#board canvas").wait_for()
+    page.locator("#board canvas").scroll_into_view_if_needed()
+    box = page.locator("#board canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    once = painted(page)
+    page.locator("#board canvas").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    before = painted(page)
+    assert before > once > 0
+    page.locator("#generate").click()
+    page.wait_for_selector(DONE)
+    assert "painted anew, strength 0.75" in page.locator("#stage .made").inner_text()
+    line = page.locator("#stage .line").inner_text()
+    assert line.startswith("3 steps") and "A link carries no pictures" in line
+    page.locator("#board .invert").click()
+    assert abs(painted(page) + before - 128 * 128) < 50  # but for pixels half covered
+    page.locator("#board .remove").click()
+    page.locator("#board .drop").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_what_is_no_picture_is_told_on_the_board_and_a_run_starts_from_noise(open_page: Any, tmp_path: Any) -> None:
+    page = open_page("?v=1&steps=2&prompt=a+cat")
+    (tmp_path / "odd.png").write_bytes(b"hello")
+    unfold(page, "start", "#board .drop")
+    page.locator("#board input[type=file]").set_input_files(str(tmp_path / "odd.png"))
+    page.wait_for_selector("#board [data-state=failed]")
+    assert "PNG, JPEG or WebP, please" in page.locator("#board .line").inner_text()
+    page.locator("#generate").click()
+    page.wait_for_selector(DONE)
+    assert "strength" not in page.locator("#stage .made").inner_text()
+
+
+@pytest.mark.parametrize("size", ["projector", "phone"])
+def test_two_prompts_beside_each_other_and_the_visits_pictures_bring_recipes_back(open_page: Any, size: str) -> None:
+    page = opened_by("?v=1&steps=3&seed=11&prompt=a+red+apple", lambda link: open_page(link, size=size))
+    unfold(page, "beside", "#other textarea")
+    page.locator("#other textarea").fill("a blue apple")
+    page.locator("#generate").click()
+    page.wait_for_selector(f"{DONE} .tile:nth-child(2) .words:not(:empty)")
+    assert page.locator("#stage .words").all_inner_texts() == ["a red apple", "a blue apple"]
+    assert all("seed 11" in text for text in page.locator("#stage .made").all_inner_texts())
+    assert page.locator("#visit button").count() == 2
+    page.get_by_label("Back to: a blue apple, seed 11").click()
+    page.wait_for_function("document.querySelectorAll('#stage .tile').length === 1")
+    page.wait_for_selector(DONE)
+    assert page.locator("#stage .words").inner_text() == "a blue apple"
+    assert "remembered" in page.locator("#stage .line").inner_text()
+    assert page.locator("#prompt textarea").input_value() == "a blue apple" and page.locator("#visit button").count() == 2
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert open_page(size=size).locator("#visit button").count() == 0  # another visitor
+
+
+def test_a_saved_picture_dropped_on_the_page_restores_its_recipe_and_can_be_started_from(open_page: Any, tmp_path: Any) -> None:
+    page = opened_by("?v=1&steps=3&seed=21&gamma=2.5&sampler=ddim&prompt=a+(red:1.2)+apple", open_page)
+    page.locator("#generate").click()
+    page.wait_for_selector(DONE)
+    with page.expect_download() as download:
+        page.locator("#stage .save").click()
+    download.value.save_as(tmp_path / "saved.png")
+    page.locator("#stage .again").click()
+    page.locator("#board canvas").wait_for()
+    page.locator("#generate").click()
+    page.wait_for_function("document.querySelector('#stage .made').textContent.includes('from a picture')")
+    other = open_page()
+    unfold(other, "take", "#reader .drop")
+    other.locator("#reader input[type=file]").set_input_files(str(tmp_path / "saved.png"))
+    other.locator("#reader .found").wait_for()
+    assert "Written by Diffusion Studio" in other.locator("#reader .line").inner_text()
+    assert "γ 2.5 = CFG scale 3.5" in other.locator("#reader dl").inner_text()
+    assert other.locator("#prompt textarea").input_value() == "a (red:1.2) apple"
+    assert other.locator("#seed input").input_value() == "21"
+    other.locator("#generate").click()
+    other.wait_for_selector(DONE)
+    assert "remembered" in other.locator("#stage .line").inner_text()
+
+
+def test_hostile_text_in_a_picture_is_listed_as_it_is(open_page: Any, tmp_path: Any) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("parameters", f"{HOSTILE}\nSteps: 1e9, Sampler: {HOSTILE}, CFG scale: nan, Seed: -5, Odd: {HOSTILE}")
+    Image.new("RGB", (32, 32)).save(tmp_path / "odd.png", pnginfo=info)
+    page = open_page()
+    unfold(page, "take", "#reader .drop")
+    page.locator("#reader input[type=file]").set_input_files(str(tmp_path / "odd.png"))
+    page.locator("#reader .found").wait_for()
+    assert HOSTILE in page.locator("#reader dl").inner_text() and "Steps" in page.locator("#reader .notes").inner_text()
+    assert page.evaluate("window.hits") is None and page.locator("#reader dl img, #reader ul img").count() == 0
+
+
+def test_programs_start_from_pictures_and_read_recipes(studio: str, tmp_path: Any) -> None:
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    client = Client(studio, verbose=False)
+    mask = Image.new("L", (400, 300), 0)
+    mask.paste(255, (200, 0, 400, 300))
+    mask.save(tmp_path / "mask.png")
+    files = {"image": handle_file(photo(tmp_path)), "mask": handle_file(str(tmp_path / "mask.png"))}
+    path, told = client.predict("a green apple", steps=4, seed=5, strength=0.5, **files, api_name="/generate")
+    assert told["nfe"] == 4 and told["recipe"]["image"] and told["recipe"]["mask"]
+    read = client.predict(handle_file(path), api_name="/read_png")
+    assert read["program"] == "Diffusion Studio" and read["understood"]["Prompt"] == "a green apple"
+    assert read["recipe"]["seed"] == 5 and "hand in the same picture" in read["differs"][0]
+    with pytest.raises(AppError, match="must be uploaded as a file"):
+        client.predict({"path": "/etc/passwd"}, api_name="/read_png")

@@ -125,6 +125,9 @@ DIGEST, MASK = "0" * 16, "1" * 16
 def test_from_a_picture_fewer_steps_are_run_and_it_must_be_at_hand(pipe: TextToImage) -> None:
     recipe = SMALL.replace(image=DIGEST, strength=0.5)
     assert len(list(pipe.run(recipe, {DIGEST: picture()}))) == 2
+    for strength in (0, 0.1, 0.4, 0.9, 1):
+        one = recipe.replace(strength=strength, steps=7)
+        assert len(pipe.path(one)) == one.moves >= 1 and one.replace(image=None).moves == 7
     with pytest.raises(UserError, match="not at hand"):
         next(pipe.run(recipe))
 

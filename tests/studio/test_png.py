@@ -174,6 +174,26 @@ def test_automatic1111_is_understood():
     )
 
 
+AUTOMATIC = "a cat{extra}\nSteps: 20, Sampler: {sampler}, Schedule type: Automatic, CFG scale: 7, Seed: 1, Size: 512x512{more}"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "spacing"),
+    [("DPM++ 2M", "karras"), ("DPM++ 2M SDE", "exponential"), ("Euler a", "linspace"), ("Heun", "linspace"), ("DDIM", "leading")],
+)
+def test_the_automatic_schedule_of_automatic1111_is_the_samplers_own(sampler, spacing):
+    reading = read_png(picture(parameters=AUTOMATIC.format(sampler=sampler, extra="", more="")))
+    assert reading.recipe.spacing == spacing and reading.notes == ()
+
+
+def test_what_automatic1111_loads_or_starts_from_and_we_cannot_is_named():
+    text = AUTOMATIC.format(sampler="Euler", extra=", (hat:1.2) <lora:shiny thing:0.7>", more=", Denoising strength: 0.4")
+    reading = read_png(picture(parameters=text))
+    assert reading.recipe.prompt == "a cat, (hat:1.2)" and reading.recipe.strength == 0.75
+    assert any("<lora:shiny thing:0.7>" in note for note in reading.notes)
+    assert any("Denoising strength" in note and "neither is in the file" in note for note in reading.notes)
+
+
 @pytest.mark.parametrize("format", ["JPEG", "WEBP"])
 def test_jpeg_and_webp_keep_the_text_in_exif(format):
     file, exif = BytesIO(), Image.Exif()
