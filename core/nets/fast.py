@@ -101,9 +101,8 @@ def linear(self: nn.Linear, x: Tensor) -> Tensor:
 @fast_path(nn.Conv2d)
 def conv(self: nn.Conv2d, x: Tensor) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
-    if self.kernel_size == (3, 3) and self.stride == self.padding == (1, 1) and winograd.pays(
-        self.in_channels, self.out_channels, *x.shape[-2:]
-    ):
+    square = self.kernel_size == (3, 3) and self.stride == self.padding == (1, 1)
+    if square and winograd.pays(self.in_channels, self.out_channels, x):
         return winograd.convolve(x, kept(self, "tiles", lambda: winograd.transformed(self.weight), self.weight), self.bias)
     geometry = self.padding, self.stride, self.dilation, self.groups
     packed = kept(

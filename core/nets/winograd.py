@@ -14,17 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STRIP = 256  # tiles that are transformed and multiplied at once, so that they stay in the cache
-LEAST_CHANNELS, LEAST_TILES = 128, 64  # below these the transforms cost what the products save; see tests/benchmarks/README.md
+STRIP = 2**17  # tiles × channels that are transformed and multiplied at once, so that they stay in the cache
+LEAST_TILES = 64
+LEAST_CHANNELS = {torch.float32: 128, torch.bfloat16: 320}  # below these the transforms cost what the products save
 
 G = torch.tensor(
     [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64
 ) / 24
 
 
-def pays(cin: int, cout: int, height: int, width: int) -> bool:
-    """Whether a map is large and wide enough; a rule of shapes alone, so that a picture never depends on a stopwatch."""
-    return min(cin, cout) >= LEAST_CHANNELS and -(-height // 4) * -(-width // 4) >= LEAST_TILES
+def pays(cin: int, cout: int, x: Tensor) -> bool:
+    """Whether x is large and wide enough; a rule of shapes alone, so that a picture never depends on a stopwatch."""
+    height, width = x.shape[-2:]
+    return min(cin, cout) >= LEAST_CHANNELS[x.dtype] and -(-height // 4) * -(-width // 4) >= LEAST_TILES
 
 
 def transformed(weight: Tensor) -> Tensor:
@@ -34,17 +36,17 @@ def transformed(weight: Tensor) -> Tensor:
 
 def convolve(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
     """Equation (1) for x [B, Cin, H, W], zeros around it -> [B, Cout, H, W], both channels last; weights from `transformed`."""
-    b, _, height, width = x.shape
+    b, cin, height, width = x.shape
     down, across, cout = -(-height // 4), -(-width // 4), weights.shape[2]
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1 + 4 * across - width, 1, 1 + 4 * down - height))
     out = torch.empty(b, 4 * down, 4 * across, cout, dtype=x.dtype)
-    rows = min(down, max(1, STRIP // across))
-    images = max(1, STRIP // (down * across))
+    strip = STRIP // min(cin, cout)
+    rows, images = min(down, max(1, strip // across)), max(1, strip // (down * across))
     for first in range(0, b, images):
         for top in range(0, down, rows):
             n = min(rows, down - top)
-            strip = padded[first : first + images, 4 * top : 4 * (top + n) + 2].float()  # b rows columns C
-            _strip(strip, weights, bias, out[first : first + images, 4 * top : 4 * (top + n)])
+            part = padded[first : first + images, 4 * top : 4 * (top + n) + 2].float()  # b rows columns C
+            _strip(part, weights, bias, out[first : first + images, 4 * top : 4 * (top + n)])
     return out[:, :height, :width].permute(0, 3, 1, 2)
 
 

@@ -20,7 +20,8 @@ from core.nets.vae import AutoencoderKL
 SD1 = UNetConfig(channels=(32, 64, 64), attends=(True, True, False), heads=(4, 4, 4), context_dim=48, groups=8)
 SD2 = UNetConfig(channels=(32, 64), attends=(True, False), heads=(2, 4), context_dim=40, groups=8, linear_projection=True)
 WIDE = UNetConfig(channels=(128, 128), attends=(False, True), heads=(4, 4), layers=1, context_dim=24)  # wide enough for Winograd
-UNETS = pytest.mark.parametrize("config", [SD1, SD2, WIDE], ids=["sd1", "sd2", "wide"])
+WIDER = UNetConfig(channels=(320,), attends=(True,), heads=(4,), layers=1, context_dim=24)  # in bf16, too
+UNETS = pytest.mark.parametrize("config", [SD1, SD2, WIDE, WIDER], ids=["sd1", "sd2", "wide", "wider"])
 VAE = VAEConfig(channels=(128, 32), layers=1, groups=8)
 
 
@@ -75,8 +76,11 @@ def test_winograds_convolution_is_the_sum_it_replaces_at_any_size_and_in_any_bat
 
 
 def test_whether_winograd_pays_is_decided_by_shapes_alone() -> None:
-    assert winograd.pays(320, 640, 32, 32) and winograd.pays(128, 128, 512, 512)
-    assert not winograd.pays(512, 3, 512, 512) and not winograd.pays(1280, 1280, 16, 16)
+    def pays(cin: int, cout: int, side: int, dtype: torch.dtype = torch.float32) -> bool:
+        return winograd.pays(cin, cout, torch.empty(1, cin, side, side, dtype=dtype, device="meta"))
+
+    assert pays(320, 640, 32) and pays(128, 128, 512) and pays(320, 320, 64, torch.bfloat16)
+    assert not pays(512, 3, 512) and not pays(1280, 1280, 16) and not pays(128, 128, 512, torch.bfloat16)
 
 
 def test_the_networks_still_train_by_the_plain_path() -> None:
