@@ -97,6 +97,9 @@ def shown(recipe: Recipe, name: str) -> str:
 
 
 def in_force(rest: dict[str, Any]) -> str:
-    """One line about settings that have no control of their own; empty where there are none."""
-    names = [f"{NAMES[name].lower()}{f' {value}' if isinstance(value, str | int) else ''}" for name, value in rest.items()]
+    """One line about settings that have no control of their own; empty where there are none. Which model is no such setting."""
+    names = [
+        f"{NAMES[name].lower()}{f' {value}' if isinstance(value, str | int) else ''}"
+        for name, value in rest.items() if name in NAMES
+    ]  # fmt: skip
     return f"Also in force: {', '.join(names)}." if names else ""

@@ -87,7 +87,9 @@ def finished(run: Run, folder: Path, model_hash: str | None) -> tuple[list[dict[
         recipe = alone(run.recipe, index)
         words = {"alt": recipe.prompt, "title": recipe.prompt, "text": f"seed {recipe.seed} · {summary(recipe)}{started(recipe)}"}
         try:
-            path = save_png(folder / f"{run.recipe.digest[:8]}-{file_name(recipe)}", image, recipe, model_hash=model_hash)
+            own = folder / run.recipe.digest[:8]  # two runs may have pictures of one name
+            own.mkdir(exist_ok=True)
+            path = save_png(own / file_name(recipe), image, recipe, model_hash=model_hash)
             pictures.append(words | {"name": file_name(recipe), "file": FileData(path=str(path)).model_dump()})
         except OSError as error:
             log.error("cannot write a picture: %s", error)
