@@ -105,7 +105,7 @@ def visits(count: int) -> list[Visit]:
 
 async def measure(url: str, visitors: int, steps: int, within: float = 1.0) -> dict[str, Any]:
     """Everything that is reported: page loads, a crowd within a second, eight at once against one after the other."""
-    limits = httpx.Limits(max_connections=4 * visitors + 16)
+    limits = httpx.Limits(max_connections=4 * visitors + 16, keepalive_expiry=2)  # before the server closes what idles, after 5
     async with httpx.AsyncClient(timeout=PATIENCE, limits=limits, follow_redirects=True) as client:
         studio = Studio(url.rstrip("/"), client)
         await studio.look()

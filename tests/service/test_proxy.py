@@ -49,3 +49,27 @@ def test_a_visitor_behind_the_proxy_is_known_by_their_own_address(behind):
     assert studio.engine._running[0][0].visitor == f"{page.session}@203.0.113.7"
     studio.engine.stop(f"{page.session}@203.0.113.7")
     studio.pipe.seconds = 0
+
+
+@pytest.mark.browser
+def test_the_page_works_in_a_browser_under_the_sub_path(behind, chromium):
+    from playwright.sync_api import sync_playwright
+
+    _, public = behind
+    faults = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(120_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("response", lambda got: faults.append(f"{got.status} {got.url}") if got.status >= 400 else None)
+        page.goto(f"{public}?v=1&prompt=a+cat&steps=3&seed=4")
+        page.wait_for_function("window.studio?.open")
+        page.click("#generate")
+        page.wait_for_selector("#stage .tiles img[src^='http']")
+        assert page.evaluate("document.querySelector('#stage .tiles img').naturalWidth") == 32
+        page.get_by_text("Recipe", exact=True).click()
+        link = page.locator("#link input").input_value()
+        assert link.startswith(f"{public}?v=1&tab=prompt&") and "&prompt=a+cat&" in link
+        browser.close()
+    assert not faults, faults

@@ -1,0 +1,56 @@
+"""A full disk: what is lost is said in a sentence, nothing half-written stays, and space that returns is used again."""
+
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core.recipe import Recipe
+from studio import png
+from studio.controls import fault
+from tests.service.pages import API, script
+from tests.service.test_start import model, started  # noqa: F401
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of two megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.name == "nt" or os.geteuid() != 0:
+        pytest.skip("only root can mount a small tmpfs")
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_costs_a_sentence_and_recovers(small_disk, model, tmp_path):  # noqa: F811
+    with started(model, tmp_path, GRADIO_TEMP_DIR=str(small_disk)) as (_, url):
+        assert script(url, "generate", prompt="before", seed=1, steps=2)[0] == "complete"
+        (small_disk / "filler").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 20_000))
+        event, data = script(url, "generate", prompt="full", seed=2, steps=2)
+        assert event == "error" and "disk" in data["error"] and str(small_disk) not in str(data)
+        upload = httpx.post(f"{url}{API}/upload", files={"files": ("a.png", b"x" * 30_000)}, timeout=60)
+        assert upload.status_code == 507 and "disk is full" in upload.json()["detail"]
+        (small_disk / "filler").unlink()
+        event, data = script(url, "generate", prompt="after", seed=3, steps=2)
+        assert event == "complete" and httpx.get(data[0]["url"]).content.endswith(b"IEND\xaeB`\x82")
+        whole = [path.read_bytes() for path in small_disk.rglob("*.png")]
+        assert whole and all(data.endswith(b"IEND\xaeB`\x82") for data in whole)  # nothing half-written, nor empty
+
+
+def test_a_picture_is_not_begun_where_there_is_no_room_for_it(tiny, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=png.ROOM - 1))
+    image = tiny.images(Recipe(prompt="a cat", steps=1))[0]
+    with pytest.raises(OSError) as full:
+        png.save_png(tmp_path / "a.png", image, tiny.complete(Recipe(prompt="a cat", steps=1)))
+    assert full.value.errno == errno.ENOSPC and not list(Path(tmp_path).iterdir())
+    assert "disk is full" in str(fault(full.value)) and str(tmp_path) not in str(fault(full.value))
