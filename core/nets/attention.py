@@ -19,15 +19,18 @@ from core.nets.layers import like_rows
 SHORT = 256  # keys
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Equation (1) for q [B, heads, queries, d] and k, v [B, heads, keys, d].
+def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
+    """Equation (1) for q [B, heads, queries, d] and k, v [B, heads, keys, d]; causal: no query sees the keys behind it.
 
     While gradients are recorded on a CPU, short rows are computed as it is written: the fused kernel's way back would take a
     fifth of a training step of the embedded model there.
     """
     if q.device.type == "cpu" and torch.is_grad_enabled() and k.shape[-2] <= SHORT:
-        return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1) @ v
-    return F.scaled_dot_product_attention(q, k, v)
+        logits = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
+        if causal:
+            logits = logits + torch.full_like(logits[0, 0], -torch.inf).triu(1)
+        return logits.softmax(-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
 
 class Attention(nn.Module):

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from core.nets.attention import attend
 from core.nets.configs import TextConfig, VisionConfig
 
-ACTIVATIONS = {"gelu": F.gelu, "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x)}
+ACTIVATIONS = {"gelu": F.gelu, "quick_gelu": lambda x: F.silu(1.702 * x) / 1.702}
 
 
 class SelfAttention(nn.Module):
@@ -38,8 +39,7 @@ class SelfAttention(nn.Module):
             rearrange(proj(x), "b l (h d) -> b h l d", h=self.heads)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-        return self.out_proj(rearrange(out, "b h l d -> b l (h d)"))
+        return self.out_proj(rearrange(attend(q, k, v, causal), "b h l d -> b l (h d)"))
 
 
 class MLP(nn.Module):
@@ -176,7 +176,11 @@ class Clip(nn.Module):
 
     def embed_text(self, ids: Tensor) -> Tensor:
         """Unit vectors [B, projection] of captions by their ids [B, L]."""
-        return F.normalize(self.text_projection(self.text_model(ids).pooled), dim=-1)
+        return self.project_text(self.text_model(ids).pooled)
+
+    def project_text(self, pooled: Tensor) -> Tensor:
+        """Unit vectors [B, projection] from the text tower's pooled states [B, width]."""
+        return F.normalize(self.text_projection(pooled), dim=-1)
 
     def embed_image(self, x: Tensor) -> Tensor:
         """Unit vectors [B, projection] of pictures [B, 3, size, size]."""
@@ -184,7 +188,11 @@ class Clip(nn.Module):
 
     def forward(self, x: Tensor, ids: Tensor) -> Tensor:
         """Equation (1): logits [pictures, captions]."""
-        return self.logit_scale.exp() * self.embed_image(x) @ self.embed_text(ids).T
+        return self.match(self.embed_image(x), self.embed_text(ids))
+
+    def match(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Equation (1) from the unit vectors of both."""
+        return self.logit_scale.exp() * images @ texts.T
 
 
 def contrastive_loss(logits: Tensor) -> Tensor:

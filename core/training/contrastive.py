@@ -1,7 +1,8 @@
 """Training of CLIP: pictures and captions of one batch must find each other (equation 2 of core/nets/clip.py).
 
 Half of a batch are different concepts, the other half the same concepts in another style, so that both what a thing is
-and how it is drawn must be told apart. The text encoder trained here is the one that conditions the U-Net.
+and how it is drawn must be told apart. The text encoder trained here is the one that conditions the U-Net, so more captions,
+without pictures, teach it to say what they name where the U-Net reads it (core/training/naming.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from core.nets.configs import TextConfig, VisionConfig
 from core.training.captions import CaptionTable
 from core.training.data import Pictures
 from core.training.loop import WHOLE, RunConfig
+from core.training.naming import BEHIND, Names, codes, naming_loss
 
 MAX_SCALE = 4.6052  # ln 100: logit_scale is kept below it, as in 2103.00020 §2.5
 
@@ -29,6 +31,7 @@ class Pairs:
     pictures: Pictures
     picture: np.ndarray  # [rows] number of the picture
     concept: np.ndarray  # [rows] number of its concept
+    style: np.ndarray  # [rows] number of its style
     flip: np.ndarray  # [rows] whether mirroring is harmless
     captions: CaptionTable  # tokenised
 
@@ -38,10 +41,12 @@ class ClipTask:
 
     part = "clip"
 
-    def __init__(self, text: TextConfig, vision: VisionConfig, run: RunConfig, pairs: Pairs) -> None:
-        self.run, self.pairs = run, pairs
+    def __init__(self, text: TextConfig, vision: VisionConfig, run: RunConfig, pairs: Pairs, unpictured: int = 0) -> None:
+        self.run, self.pairs, self.unpictured = run, pairs, unpictured  # that many captions more a step, only to be named
         self.network = Clip(text, vision)
         initialise(self.network)
+        self.names = Names.of(pairs.captions, pairs.concept, pairs.style)
+        self.codes = [codes(count, text.width, run.seed + k) for k, count in enumerate(self.names.counts)]
         self.by_concept = [np.flatnonzero(pairs.concept == c) for c in np.unique(pairs.concept)]
 
     def loss(
@@ -54,13 +59,20 @@ class ClipTask:
         flips = self.pairs.flip[rows] & (rng.random(len(rows)) < 0.5)
         x = self.pairs.pictures.rgb(self.pairs.picture[rows], colours, flips)
         x = shrink(x.to(generator.device), self.size)
+        more = self.pairs.captions.sample(rng.integers(len(self.pairs.concept), size=self.unpictured), rng)
+        said = torch.from_numpy(np.concatenate([texts, more]))
         assert self.pairs.captions.tokens is not None
-        ids = trim(self.pairs.captions.tokens[torch.from_numpy(texts)].long(), self.network.text_model.eos).to(generator.device)
+        eos = self.network.text_model.eos
+        ids = trim(self.pairs.captions.tokens[said].long(), eos, BEHIND).to(generator.device)
         with torch.no_grad():
             self.network.logit_scale.clamp_(max=MAX_SCALE)
-        logits = self.network(x, ids).float()
+        spoken = self.network.text_model(ids)
+        logits = self.network.match(self.network.embed_image(x), self.network.project_text(spoken.pooled[: len(rows)])).float()
         right = (logits.argmax(1).cpu() == torch.arange(len(rows))).float().mean()
-        return contrastive_loss(logits), {"right": right.item(), "scale": self.network.logit_scale.exp().item()}
+        tables = [table.to(generator.device) for table in self.codes]
+        naming, named = naming_loss(spoken.states, ids, eos, self.names.values[said].to(generator.device), tables)
+        terms = {"right": right.item(), "named": named, "scale": self.network.logit_scale.exp().item()}
+        return contrastive_loss(logits) + naming, terms
 
     @property
     def size(self) -> int:
@@ -79,7 +91,7 @@ def shrink(x: Tensor, size: int) -> Tensor:
     return F.interpolate(x, size=(size, size), mode="area")
 
 
-def trim(ids: Tensor, eos: int) -> Tensor:
-    """Drop the columns after the longest caption's end: attention is causal, so the pooled state does not see them."""
+def trim(ids: Tensor, eos: int, behind: int = 0) -> Tensor:
+    """Drop the columns so far behind the longest caption's end: attention is causal, so what is before does not see them."""
     ends = (ids == eos).int().argmax(dim=1)
-    return ids[:, : int(ends.max()) + 1]
+    return ids[:, : int(ends.max()) + 1 + behind]

@@ -33,6 +33,7 @@ from core.training.data import WHITE, Pictures, base_list, load_concepts, load_r
 from core.training.denoising import Latents, UNetTask
 from core.training.languages import COLOURS
 from core.training.loop import RunConfig, Task, fit, trained_weights
+from core.training.packages import SOURCES
 from core.training.whitening import Whitening
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -172,12 +173,12 @@ def build(part: str, plan: Plan) -> Task:
         return VAETask(VAEConfig(**tuples(config["network"])), run, VAELoss(**config["loss"]), pictures, trained)
     if part == "clip":
         tier = plan.tier(part)
-        number = {c["hexcode"]: i for i, c in enumerate(tier.concepts)}
+        number, style_ids = {c["hexcode"]: i for i, c in enumerate(tier.concepts)}, [s.id for s in SOURCES]
         pairs = Pairs(
             Pictures(plan.data), np.array(tier.base), np.array([number[r["hexcode"]] for r in tier.rows]),
-            np.array([r["flip"] for r in tier.rows]), tier.captions,
+            np.array([style_ids.index(r["source"]) for r in tier.rows]), np.array([r["flip"] for r in tier.rows]), tier.captions,
         )  # fmt: skip
-        return ClipTask(plan.text_config(), plan.vision_config(), run, pairs)
+        return ClipTask(plan.text_config(), plan.vision_config(), run, pairs, config["unpictured"])
     if part == "unet":
         return UNetTask(
             UNetConfig(**tuples(config["network"])), run, SCHEDULES[SCHEDULE](), plan.latents(), plan.tier(part).captions,
