@@ -166,6 +166,7 @@ function show() {
   for (const [name, draw] of Object.entries(DRAWINGS)) {
     const root = element.querySelector(`.${name}`);
     if (root && props.value) draw(root, props.value);
+    else if (root) trigger("open"); // pictures are asked for when their page is first shown
   }
 }
 

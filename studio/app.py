@@ -15,6 +15,7 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from studio import controls, models, page
 from studio.engine import Engine
@@ -67,7 +68,7 @@ def profile(options: Options) -> dict[str, Any]:
         "run_history": False, "footer_links": ["api", "gradio"], "show_error": False, "strict_cors": True,
         "ssr_mode": False, "pwa": False, "allowed_paths": [], "blocked_paths": closed(options),
         "theme": theme(), "head": page.SCRIPTS, "css_paths": sorted(ASSETS.glob("*.css")),
-        "app_kwargs": {"middleware": [Middleware(Limits)]},
+        "app_kwargs": {"middleware": [Middleware(Limits), Middleware(GZipMiddleware, compresslevel=5)]},
         "_frontend": False,  # else a busy machine, slower than 3 s with its first page, ends the studio
     }  # fmt: skip
 

@@ -70,8 +70,8 @@ def choices_of(known: dict[str, str]) -> list[tuple[str, str]]:
     return [(label, name) for name, label in known.items()]
 
 
-def canvas(name: str, value: dict[str, Any]) -> gr.HTML:
-    """A piece of page that draws its value itself, with the script of this tab."""
+def canvas(name: str, value: dict[str, Any] | None = None) -> gr.HTML:
+    """A piece of page that draws its value itself, with the script of this tab; without one it asks when it is first shown."""
     return gr.HTML(value, html_template=f'<div class="{name}"></div>', js_on_load=SCRIPT, apply_default_css=False, elem_id=name)
 
 
@@ -216,10 +216,12 @@ def noising_page(engine: Engine, own: Schedule) -> dict[str, Any]:
                 prompt = gr.Textbox("a red apple", label="Or one of the model's", max_lines=1, elem_id="noising-prompt")
                 go = gr.Button("Make", size="sm", elem_id="noising-go")
         with gr.Column(elem_id="noising-show"):
-            view = canvas("noised", draw(start, 300, False, 0, "linear", "cosine"))
+            view = canvas("noised")
             gr.Markdown(TEXTS[2], elem_classes="lesson")
     inputs = [held, t, zero, seed, *names]
-    gr.on([t.change, zero.change, seed.change, held.change, *(name.change for name in names)], draw, inputs, view, **LIVE)
+    moved = [widget.change for widget in inputs]
+    gr.on(moved, draw, inputs, view, **LIVE)
+    view.open(draw, inputs, view, **PRIVATE)
     picture.change(take, picture, held, **PRIVATE)
     gr.on([go.click, prompt.submit], make, prompt, picture, concurrency_id="engine", concurrency_limit=64,
           trigger_mode="once", api_visibility="private")  # fmt: skip
@@ -264,13 +266,14 @@ def time_page(channels: int) -> dict[str, Any]:
         times = gr.Radio([("all 1000 times", 1000), ("the first 100", 100)], value=1000, label="Rows", elem_id="time-rows")
         t = gr.Slider(0, 999, 500, step=1, label="Time t", info="the marked row, compared with all t'", elem_id="time-t")
     with gr.Row(elem_id="time-desk"):
-        heat = canvas("heat", heat_view(channels, 1000, 500))
+        heat = canvas("heat")
         with gr.Column():
             gr.Markdown(TEXTS[3], elem_classes="lesson")
             like = gr.LinePlot(noising.likeness(500, 1000, channels), x="t", y="likeness", y_title="PE(t)·PE(t') / (d/2)",
                                x_title="t'", height=230, tooltip="axis", elem_id="likeness", buttons=["fullscreen"])  # fmt: skip
             pairs = gr.Markdown(noising.pairs(channels), elem_classes="lesson", elem_id="pairs")
     gr.on([dim.change, times.change, t.change], draw, [dim, times, t], [heat, like, pairs], **LIVE)
+    heat.open(draw, [dim, times, t], [heat, like, pairs], **PRIVATE)
     downloads.buttons(saved, [dim, times, t])
     return {"features": dim, "rows": times, "time": t}
 

@@ -79,6 +79,19 @@ def test_a_file_over_fifteen_megabytes_is_refused(studio):
     assert httpx.post(f"{studio.url}{API}/upload", files=big, timeout=60).status_code == 413
 
 
+def test_the_first_page_is_light_and_brings_no_picture_of_another_tab(studio):
+    page = get(studio, "")
+    assert page.headers["content-encoding"] == "gzip" and int(page.headers["content-length"]) < 250_000
+    values = [one["props"].get("value") for one in get(studio, "config").json()["components"]]
+    assert not [value for value in values if "data:image" in str(value)]
+
+
+def test_what_is_streamed_is_not_held_back_to_be_compressed(studio, page):
+    page.ask("generate", prompt="streamed", steps=2).raise_for_status()
+    with page.client.stream("GET", f"{studio.url}{API}/queue/data", params={"session_hash": page.session}) as stream:
+        assert "content-encoding" not in stream.headers
+
+
 # ------------------------------------------------------------------------------------------- nothing of the server
 
 
