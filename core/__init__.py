@@ -24,6 +24,7 @@
     costs         numbers, attention and operations of a picture as pixels and as latents
     perfect       the perfect denoiser of the training pictures, beside the network that learnt from them
     assumptions   the six assumptions of the framework, each with what justifies and what limits it
+    live          small networks trained while one watches, beside what a perfect one would answer
     claims        every statement of the source, as a function that measures it
     training      how the model in assets/ was made
 

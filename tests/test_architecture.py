@@ -15,7 +15,8 @@ CORE = [path for path in SOURCES if path.is_relative_to(ROOT / "core")]
 
 # Every module may import what stands here for the longest prefix of its name, what lies inside that prefix, and LEAVES.
 LEAVES = {"core.errors", "core.files", "core.pages"}  # these import nothing of ours but each other
-PURE = "png infotext foreign links figures uploads checks grids figures_schedules figures_noising figures_samplers figures_labs"
+PURE = "png infotext foreign links figures uploads checks grids dots"
+PURE += " figures_schedules figures_noising figures_samplers figures_labs figures_live"
 WORDS = "words starts restored"  # what goes into a picture and comes back from one
 FILM = "strip film looks probe movie"  # what a run is shown as
 GUIDED = ["status", "figures_guidance", "sweep", "guided", "sweep_endpoint"]  # work for the engine, and what it shows
@@ -51,6 +52,7 @@ MAY_IMPORT = {
     "core.claims": {"core"},
     "core.assumptions": {"core"},
     "core.perfect": {"core"},
+    "core.live": {"core"},
     "studio": FIGURES,
     "studio.options": set(),
     "studio.command": {"core", "studio.options", "studio.png", "studio.app"},
@@ -67,10 +69,12 @@ MAY_IMPORT = {
     **dict.fromkeys(WORK, FIGURES | WORK | {"studio.engine", "studio.jobs", "studio.controls"}),
     "studio.contests": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
     "studio.labwork": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
+    "studio.livework": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
     "studio.darkroom": FIGURES | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings", "studio.status"},
     **dict.fromkeys(PROMPTING, FIGURES | PROMPTING | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings"}),
     "studio.tabs": FIGURES | WORK | {"studio.options", "studio.engine", "studio.jobs", "studio.controls"}
-    | PROMPTING | {"studio.downloads", "studio.darkroom", "studio.contests", "studio.settings", "studio.labwork"},
+    | PROMPTING | {"studio.downloads", "studio.darkroom", "studio.contests", "studio.settings", "studio.labwork"}
+    | {"studio.livework"},
     "studio.app": {"core", "studio"},
     "launch": {"studio.options", "studio.command"},
     **dict.fromkeys(LEAVES, frozenset()),

@@ -10,7 +10,7 @@ amounts of data and all seeds of one width are trained side by side, as one prod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from core.assumptions.line import over_runs
 from core.metrics import Interval
-from core.prediction import Prediction
+from core.prediction import Denoiser, Prediction
 from core.schedules import Level, Schedule
 from core.toy import GaussianMixture
 
@@ -53,7 +53,7 @@ class Nets:
             h = torch.baddbmm(self.weights[index + 1], h, self.weights[index])
         return h
 
-    def denoiser(self, which: int) -> Callable[[Tensor, Level], Prediction]:
+    def denoiser(self, which: int) -> Denoiser:
         """One of the networks as a denoiser of x [B, 2]."""
 
         @torch.no_grad()

@@ -13,11 +13,11 @@ import gradio as gr
 
 from studio.engine import Engine
 from studio.settings import Settings
-from studio.tabs.labs import assumptions, bench, perfect
+from studio.tabs.labs import assumptions, bench, perfect, train
 
 PAGES = (
     ("Claim Bench", "claims", bench.page), ("Assumptions", "assumptions", assumptions.page),
-    ("Perfect denoiser", "perfect", perfect.page),
+    ("Perfect denoiser", "perfect", perfect.page), ("Train", "train", train.page),
 )  # fmt: skip
 FIELDS, VIEW = attrgetter("fields"), attrgetter("view")
 

@@ -21,9 +21,9 @@ def texts(name: str) -> list[str]:
 
 
 def canvas(name: str, script: str, value: dict[str, Any], **props: Any) -> gr.HTML:
-    """A piece of page that draws its value itself, by assets/<script>.js."""
+    """A piece of page that draws its value itself, by assets/<script>.js, which may use the charts of labs-charts.js."""
     frame = f'<div class="lab {name}"></div><div class="g-line" role="status"></div>'
-    code = "\n".join((ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in ("draw", script))
+    code = "\n".join((ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in ("draw", "labs-charts", script))
     return gr.HTML(value, html_template=frame, js_on_load=code, apply_default_css=False, elem_id=f"labs-{name}", **props)
 
 

@@ -1,0 +1,121 @@
+"""Train live: a small network on points that one draws, and two small U-Nets on a handful of training pictures."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+from typing import Any
+
+import gradio as gr
+
+from core.live.points import MOST, SIDE
+from core.recipe import MAX_TEXT
+from studio import controls, dots
+from studio.checks import one_of, whole
+from studio.engine import USUAL, Engine
+from studio.livework import STEPS, of_pictures, of_points
+from studio.settings import Settings
+from studio.subpage import ASSETS
+from studio.tabs.labs.desk import ENGINE, LATEX, PRIVATE, buttons, canvas, texts, worked
+
+POINTS, PICTURES = "points", "emoji"
+WIDTHS = ("16", "64", "128")
+FIRST = "moons"
+PRICES = {POINTS: 4 * USUAL, PICTURES: 24 * USUAL}  # so that a picture may pass either
+IDLE = {POINTS: "Draw, and press Train: loss, field and samples appear while it learns.",
+        PICTURES: "Press Train: two networks learn side by side, about a minute on two cores."}  # fmt: skip
+
+
+def page(engine: Engine) -> Settings:
+    """Lay out both trainings, of which one is shown."""
+    about = texts("labs-train")
+    what = gr.Radio([("points that you draw", POINTS), ("a handful of emoji", PICTURES)], value=POINTS, label="Train on",
+                    elem_id="train-what")  # fmt: skip
+    with gr.Column() as first:
+        gr.Markdown(about[0], elem_classes="lesson", latex_delimiters=LATEX)
+        settings = drawing(engine)
+    with gr.Column(visible=False) as second:
+        if lacks := engine.pipe.extras.missing("latents"):
+            gr.Markdown(lacks, elem_classes="lesson")
+        else:
+            gr.Markdown(about[1], elem_classes="lesson", latex_delimiters=LATEX)
+            settings |= handful(engine)
+
+    def choose(what: Any) -> list[Any]:
+        return [gr.update(visible=what != PICTURES), gr.update(visible=what == PICTURES)]
+
+    what.change(choose, what, [first, second], queue=False, **PRIVATE)
+    return Settings(view={"what": what, **settings})
+
+
+def drawing(engine: Engine) -> dict[str, Any]:
+    """The pad, the network's size, and what it learns."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            pad = board()
+        with gr.Column(scale=1, min_width=240):
+            width = gr.Radio(WIDTHS, value="128", label="Width of the network", info="two hidden layers of so many numbers",
+                             elem_id="train-width")  # fmt: skip
+            low, high = STEPS["points"]
+            steps = gr.Slider(low, high, 3000, step=100, label="Training steps", info="256 noisy points each",
+                              elem_id="train-steps")  # fmt: skip
+            pair = buttons("Train", "points")
+    made = worked(engine, canvas("points", "labs-points", {"idle": IDLE[POINTS]}), pair)
+    points = gr.Textbox(FIRST, label="Drawn points", max_length=2 * MOST, elem_classes="labs-hidden", elem_id="train-points")
+
+    def draw(event: gr.EventData) -> str:
+        data = event._data if isinstance(event._data, dict) else {}
+        try:
+            return one_of("shape", data["shape"], dots.SHAPES) if "shape" in data else dots.written(data.get("points"))
+        except Exception as error:
+            raise controls.fault(error) from None
+
+    def show(text: Any) -> Any:
+        try:
+            return gr.update(points=dots.read(text))
+        except Exception as error:
+            raise controls.fault(error) from None
+
+    def work(text: Any, width: Any, steps: Any) -> tuple[Any, float]:
+        wide = int(one_of("width", width, WIDTHS))
+        return functools.partial(of_points, dots.read(text), wide, whole("steps", steps, *STEPS["points"])), PRICES[POINTS]
+
+    async def train(request: gr.Request, *values: Any) -> AsyncIterator[dict[Any, Any]]:
+        async for update in made.follow(request, lambda: work(*values)):
+            yield update
+
+    pad.draw(draw, None, points, queue=False, **PRIVATE)
+    points.change(show, points, pad, queue=False, **PRIVATE)
+    made.go.click(train, [points, width, steps], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
+    return {"points": points, "width": width, "training": steps}
+
+
+def board() -> gr.HTML:
+    """Where points are drawn; what is drawn is told by the event draw."""
+    return gr.HTML(
+        {}, html_template='<div class="pad"></div>', js_on_load=(ASSETS / "labs-pad.js").read_text(encoding="utf-8"),
+        apply_default_css=False, elem_id="labs-pad", points=dots.read(FIRST), shapes=list(dots.SHAPES), side=SIDE, most=MOST,
+    )  # fmt: skip
+
+
+def handful(engine: Engine) -> dict[str, Any]:
+    """The names, how long, and what comes of it."""
+    with gr.Row(elem_classes="labs-row"):
+        names = gr.Textbox("red apple, rocket, cat face, tulip", label="Names of emoji, with commas", max_lines=1,
+                           max_length=MAX_TEXT, scale=4, elem_id="train-names")  # fmt: skip
+        low, high = STEPS["pictures"]
+        steps = gr.Slider(low, high, 240, step=30, label="Training steps", info="of both networks, 14 noisy pictures each", scale=2,
+                          elem_id="train-rounds")  # fmt: skip
+    pair = buttons("Train", "few")
+    made = worked(engine, canvas("few", "labs-few", {"idle": IDLE[PICTURES]}), pair)
+
+    def work(names: Any, steps: Any) -> tuple[Any, float]:
+        text, count = str(names or "")[:MAX_TEXT], whole("steps", steps, *STEPS["pictures"])
+        return functools.partial(of_pictures, engine.pipe, text, count), PRICES[PICTURES]
+
+    async def train(request: gr.Request, *values: Any) -> AsyncIterator[dict[Any, Any]]:
+        async for update in made.follow(request, lambda: work(*values)):
+            yield update
+
+    made.go.click(train, [names, steps], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
+    return {"names": names, "rounds": steps}
