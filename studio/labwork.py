@@ -237,6 +237,25 @@ def errors_against_t(pipe: TextToImage) -> Work:
 # ------------------------------------------------------------------------------------------------- claims
 
 
+def keyed(engine: Engine, names: Sequence[str]) -> Work:
+    """The answer key of a lesson: its claims one after the other, those that fail told as such."""
+    key: dict[str, View] = {}
+    for index, name in enumerate(names):
+        work = measured(engine, name)
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                key[name] = end.value["finding"]
+                break
+            except UserError as error:
+                key[name] = {"shown": "not measured here", "told": str(error), "verdict": ""}
+                break
+            part = (index + (0 if event is None else event.part)) / len(names)
+            yield None if event is None else Partial({"key": dict(key)}, f"{index + 1} of {len(names)}: {event.line}", part)
+    return {"key": key, "line": f"{len(key)} answers, measured here."}
+
+
 def measured(engine: Engine, name: str) -> Work:
     """One claim, with what it says meanwhile."""
     claim, begun = CLAIMS[name], time.perf_counter()

@@ -11,24 +11,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import segno
 
 from studio import controls
 from studio.engine import Engine
+from studio.lessons import find
 from studio.links import HERE_ONLY, Link, from_query
 from studio.settings import PAGE, Settings, address_of, marked
 
 ASSETS = Path(__file__).parents[1] / "assets"
-SCRIPTS = "".join(f"<script>{(ASSETS / f'{name}.js').read_text(encoding='utf-8')}</script>" for name in ("nodes", "page"))
+SCRIPTS = "".join(f"<script>{(ASSETS / f'{name}.js').read_text(encoding='utf-8')}</script>" for name in ("nodes", "page", "lesson"))
 KEY = "diffusion-studio"  # fixed, so that a new server reads what an old one kept; what is kept is no secret
 MOST_CODED = 1_200  # bytes: a finer code is not read from a projector
 LATEX = [{"left": "$", "right": "$", "display": False}]
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 CODE = '<img alt="QR code of the link above" hidden><p class="told" role="status"></p>'
+DOCK = '<div class="dock"></div>'
 BEGIN = "kept => [studio.begin(kept)]"
 AFRESH = "() => [{reset: true}]"
+TURN = "kept => [{...kept, turn: studio.lesson.query}]"  # to another step of a lesson
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class Head:
     hide: gr.CheckboxGroup
     link: gr.Textbox
     code: gr.HTML
+    dock: gr.HTML  # the step of a lesson, over whatever tab it is about
+    words: gr.Markdown
+    turn: gr.Button
 
 
 def head(name: str) -> Head:
@@ -67,8 +74,13 @@ def head(name: str) -> Head:
         code = gr.HTML({}, html_template=CODE, js_on_load=script, apply_default_css=False, elem_id="share-code")
     with gr.Row(elem_id="notation", elem_classes="drawer"):
         gr.Markdown((ASSETS / "notation.md").read_text(encoding="utf-8"), latex_delimiters=LATEX)
+    with gr.Column(elem_id="lesson"):
+        script = (ASSETS / "lesson-dock.js").read_text(encoding="utf-8")
+        dock = gr.HTML({}, html_template=DOCK, js_on_load=script, apply_default_css=False, elem_id="lesson-dock")
+        words = gr.Markdown("", latex_delimiters=LATEX, elem_id="lesson-words")
+        turn = gr.Button("Go", elem_id="lesson-turn")
     notation.click(None, js="() => { studio.panel('notation') }", **PRIVATE)
-    return Head(share, reset, projector, dark, renew, hide, link, code)
+    return Head(share, reset, projector, dark, renew, hide, link, code, dock, words, turn)
 
 
 def connect(demo: gr.Blocks, engine: Engine, head: Head, tabs: gr.Tabs, settings: Mapping[str, Settings]) -> None:
@@ -79,9 +91,10 @@ def connect(demo: gr.Blocks, engine: Engine, head: Head, tabs: gr.Tabs, settings
     widgets = [widget for one in settings.values() for widget in one.widgets.values()]
     rests = [one.rest for one in settings.values() if one.rest is not None]
     inner = [one.pages for one in settings.values() if one.pages is not None]
-    outputs = [tabs, *inner, *rests, *widgets]
+    outputs = [tabs, *inner, head.dock, head.words, *rests, *widgets]
     opening = demo.load(page.open, kept, outputs, js=BEGIN, **PRIVATE)
     opening.then(None, js="() => studio.ready()", **PRIVATE)
+    head.turn.click(page.open, kept, outputs, js=TURN, **PRIVATE)
     head.reset.click(page.open, kept, outputs, js=AFRESH, **PRIVATE).then(page.told, **PRIVATE)
     names = json.dumps(page.names)
     moved = [widget.change for widget in widgets] + [each.select for each in (tabs, *inner)]
@@ -91,7 +104,7 @@ def connect(demo: gr.Blocks, engine: Engine, head: Head, tabs: gr.Tabs, settings
         button.click(None, kept, kept, js=f"kept => studio.turn(kept, '{name}')", **PRIVATE)
     head.share.click(None, js="() => { if (studio.panel('share')) studio.renew(); }", **PRIVATE)
     head.hide.input(None, js="() => studio.renew()", **PRIVATE)
-    place = "(kept, ...rest) => [{place: studio.place()}, ...rest]"
+    place = "(kept, ...rest) => [{place: studio.place(), lesson: studio.lesson.place}, ...rest]"
     head.renew.click(page.share, [kept, head.hide, *rests, *widgets], [head.link, head.hide, head.code], js=place, queue=False,
                      **PRIVATE)  # fmt: skip
 
@@ -109,8 +122,14 @@ class Page:
         return [f"{tab}.{name}" for tab, one in self.settings.items() for name in one.widgets]
 
     def open(self, request: gr.Request, kept: Any) -> list[Any]:
-        """What everything is set to when the page opens, or is reset: by the link, or as it was kept."""
+        """What everything is set to when the page opens, or is reset: by the link, or as it was kept.
+
+        A lesson that turns to another step brings a link too, which sets its own tab and leaves the others alone.
+        """
         kept = kept if isinstance(kept, dict) else {}
+        turn = kept.get("turn")
+        if isinstance(turn, str):
+            return self.turned(from_query(dict(parse_qsl(turn.removeprefix("?")))))
         saved, again, reset = kept.get("settings"), kept.get("again") is True, kept.get("reset") is True
         saved = saved if isinstance(saved, dict) else {}
         link, tab = self.addressed(from_query(dict(request.query_params)))
@@ -127,7 +146,24 @@ class Page:
             self.notice(link, odd, rests[tab])
         place = [self.first] if reset else kept.get("place") if again else [tab, link.view.get(PAGE)]
         held = [rests[name] for name, one in self.settings.items() if one.rest is not None]
-        return [*self.selected(place), *held, *widgets]
+        return [*self.selected(place), *lesson_of(link), *held, *widgets]
+
+    def turned(self, link: Link) -> list[Any]:
+        """Another step of a lesson: what it says, and the tab that it is about, set as its link has it."""
+        link, tab = self.addressed(link)
+        held: list[Any] = []
+        widgets: list[Any] = []
+        stays = "tab" not in link.places
+        pages = [gr.skip() if stays else gr.Tabs(selected=tab)]
+        for name, one in self.settings.items():
+            values, rest, _ = one.of_link(link)
+            here = not stays and name == tab
+            widgets += one.updates(values, fresh=False) if here else [gr.skip() for _ in one.widgets]
+            held += [rest if here else gr.skip()] if one.rest is not None else []
+            if one.pages is not None:
+                within = link.view.get(PAGE, one.page_ids[0])
+                pages += [gr.Tabs(selected=within) if here and within in one.page_ids else gr.skip()]
+        return [*pages, *lesson_of(link), *held, *widgets]
 
     def addressed(self, link: Link) -> tuple[Link, str]:
         """The link and the tab that it speaks of."""
@@ -174,7 +210,8 @@ class Page:
         rests, widgets = dict(zip(holding, values, strict=False)), values[len(holding) :]
         one, told = self.settings[tab], dict(zip(self.names, widgets, strict=True))
         hidden = [name for name in hidden or () if name in one.names]
-        lesson = from_query(dict(request.query_params)).places.get("lesson", "")
+        lesson = str(kept.get("lesson") or "")
+        lesson = lesson if find(lesson) else ""
         try:
             own = {name: told[f"{tab}.{name}"] for name in one.widgets}
             query = one.query(own, "".join(within[:1]), rests.get(tab), tab=tab, hide=",".join(hidden), lesson=lesson)
@@ -183,6 +220,18 @@ class Page:
         link = f"{address_of(request)}?{query}"
         choices = [(label, name) for name, label in one.names.items()]
         return [link, gr.update(choices=choices, value=hidden), coded(link)]
+
+
+def lesson_of(link: Link) -> list[Any]:
+    """The dock and the words of the step that a link names; empty where it names none."""
+    found = find(link.places.get("lesson", ""))
+    if found is None:
+        return [{}, ""]
+    lesson, at = found
+    step = lesson.steps[at]
+    turns = [lesson.address(number) if 0 <= number < len(lesson.steps) else "" for number in (at - 1, at + 1)]
+    return [{"place": f"{lesson.name}.{at + 1}", "title": lesson.title, "heading": step.heading, "asks": step.asks,
+             "at": at + 1, "steps": len(lesson.steps), "turns": turns}, step.text]  # fmt: skip
 
 
 def coded(link: str) -> dict[str, str]:

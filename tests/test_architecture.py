@@ -15,7 +15,7 @@ CORE = [path for path in SOURCES if path.is_relative_to(ROOT / "core")]
 
 # Every module may import what stands here for the longest prefix of its name, what lies inside that prefix, and LEAVES.
 LEAVES = {"core.errors", "core.files", "core.pages"}  # these import nothing of ours but each other
-PURE = "png infotext foreign links figures uploads checks grids dots"
+PURE = "png infotext foreign links lessons figures uploads checks grids dots"
 PURE += " figures_schedules figures_noising figures_samplers figures_labs figures_live"
 WORDS = "words starts restored"  # what goes into a picture and comes back from one
 FILM = "strip film looks probe movie"  # what a run is shown as

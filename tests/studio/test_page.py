@@ -32,7 +32,7 @@ def opened(page: Page, query: dict[str, str], kept: Any = None) -> tuple[dict[st
     request: Any = SimpleNamespace(query_params=query)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        tabs, pages, rest, *widgets = page.open(request, kept)
+        tabs, pages, _dock, _words, rest, *widgets = page.open(request, kept)
     begin = [value for one in page.settings.values() for value in one.initial.values()]
     found = {name: update.get("value", first) for name, update, first in zip(page.names, widgets, begin, strict=True)}
     found |= {"tab": getattr(tabs, "selected", "prompt"), "page": getattr(pages, "selected", None), "rest": rest}
@@ -72,14 +72,14 @@ def test_a_reload_brings_back_what_was_changed_since_the_link_was_opened(page: P
 
 def test_reset_sets_every_widget_as_a_fresh_page_would_have_it(page: Page) -> None:
     request: Any = SimpleNamespace(query_params={"steps": "5"})
-    updates = page.open(request, KEPT | {"settings": {}, "reset": True})[3:]
+    updates = page.open(request, KEPT | {"settings": {}, "reset": True})[5:]
     assert [update["value"] for update in updates] == ["", 5, "-1", "alpha"]
 
 
 def test_a_fresh_page_leaves_alone_whatever_begins_as_it_should(page: Page) -> None:
     request: Any = SimpleNamespace(query_params={"steps": "5"})
     updates = page.open(request, {})
-    assert [("value" in update) for update in updates[3:]] == [False, True, False, False]
+    assert [("value" in update) for update in updates[5:]] == [False, True, False, False]
     assert updates[0] == gr.skip()  # nobody is called back from a tab that was chosen meanwhile
 
 

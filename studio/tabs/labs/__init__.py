@@ -13,11 +13,12 @@ import gradio as gr
 
 from studio.engine import Engine
 from studio.settings import Settings
-from studio.tabs.labs import assumptions, bench, perfect, train
+from studio.tabs.labs import assumptions, bench, lessons, perfect, train
 
 PAGES = (
     ("Claim Bench", "claims", bench.page), ("Assumptions", "assumptions", assumptions.page),
     ("Perfect denoiser", "perfect", perfect.page), ("Train", "train", train.page),
+    ("Lessons", "lessons", lessons.page),
 )  # fmt: skip
 FIELDS, VIEW = attrgetter("fields"), attrgetter("view")
 
