@@ -3,6 +3,7 @@
     (1)  numbers      3·s²  against  4·(s/f)²:  the factor between them is 3·f²/4, 48 for f = 8
     (2)  attention    n tokens look at n tokens: n² weights a head, n = s² over pixels, (s/f)² over latents; so s⁴, and f⁴ between
     (3)  operations   of the same U-Net: a + b·n + c·n²; convolutions and linear layers are in b, attention among tokens in c
+    (4)  multiply-adds   convolution: outputs · in · k²;  linear layer: outputs · in;  attention: 2 · queries · keys · features
 
 An operation is a multiplication or an addition, as everyone counts FLOPs. They are counted by running the network on PyTorch's
 meta device, where tensors have shapes and no numbers.
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from core.nets.attention import Attention
 from core.nets.configs import UNetConfig, VAEConfig
 from core.nets.unet import UNet
 from core.nets.vae import AutoencoderKL
@@ -96,6 +98,33 @@ def counted(network: nn.Module, call: Callable[[], object]) -> Operations:
     products = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)  # of queries with keys, and of weights with values
     attention = sum(count for kind, count in found.items() if kind in products or "attention" in str(kind))
     return Operations(counter.get_total_flops(), attention)
+
+
+@torch.no_grad()
+def multiply_adds(network: nn.Module, call: Callable[[], object]) -> dict[str, int]:
+    """Equation (4) for every layer of a network during a call, by its name; half of what `counted` counts.
+
+    By hooks on this network alone: PyTorch's counter sets its own on all networks of all threads while it tells layers apart.
+    """
+    found: dict[str, int] = {}
+    hooks = [
+        module.register_forward_hook(lambda layer, args, out, name=name: found.update({name: layer_cost(layer, args, out)}))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear | Attention)
+    ]
+    call()
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def layer_cost(layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> int:
+    """Equation (4) of one layer; of an attention only its two products, since its linear layers count for themselves."""
+    if isinstance(layer, nn.Conv2d):
+        return out.numel() * layer.weight[0].numel()
+    if isinstance(layer, nn.Linear):
+        return out.numel() * layer.in_features
+    return 2 * args[0].numel() * args[-1].shape[1]
 
 
 def widened(network: UNet) -> UNet:

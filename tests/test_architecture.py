@@ -18,7 +18,7 @@ LEAVES = {"core.errors", "core.files", "core.pages"}  # these import nothing of 
 PURE = "png infotext foreign links lessons figures uploads checks grids dots"
 PURE += " figures_schedules figures_noising figures_samplers figures_labs figures_live"
 WORDS = "words starts restored"  # what goes into a picture and comes back from one
-FILM = "strip film looks probe movie"  # what a run is shown as
+FILM = "strip film looks probe movie figures_inside"  # what a run is shown as
 GUIDED = ["status", "figures_guidance", "sweep", "guided", "sweep_endpoint"]  # work for the engine, and what it shows
 LATENTS = ["subpage", "figures_latents", "latent_work", "walks", "latents_endpoint"]
 PROMPTING = {"studio.stage", "studio.prompting", "studio.generate_endpoint"}
@@ -53,6 +53,8 @@ MAY_IMPORT = {
     "core.assumptions": {"core"},
     "core.perfect": {"core"},
     "core.live": {"core"},
+    "core.inside": {"core"},
+    "core.contrast": {"core"},
     "studio": FIGURES,
     "studio.options": set(),
     "studio.command": {"core", "studio.options", "studio.png", "studio.app"},
@@ -70,11 +72,13 @@ MAY_IMPORT = {
     "studio.contests": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
     "studio.labwork": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
     "studio.livework": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
+    "studio.inside_work": FIGURES | {"studio.engine", "studio.jobs", "studio.status", "studio.labwork", "studio.figures_latents"},
+    "studio.clip_work": FIGURES | {"studio.status", "studio.figures_latents"},
     "studio.darkroom": FIGURES | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings", "studio.status"},
     **dict.fromkeys(PROMPTING, FIGURES | PROMPTING | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings"}),
     "studio.tabs": FIGURES | WORK | {"studio.options", "studio.engine", "studio.jobs", "studio.controls"}
     | PROMPTING | {"studio.downloads", "studio.darkroom", "studio.contests", "studio.settings", "studio.labwork"}
-    | {"studio.livework"},
+    | {"studio.livework", "studio.inside_work", "studio.clip_work"},
     "studio.app": {"core", "studio"},
     "launch": {"studio.options", "studio.command"},
     **dict.fromkeys(LEAVES, frozenset()),

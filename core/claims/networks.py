@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Generator
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -13,38 +12,17 @@ from torch import Tensor, nn
 
 from core.assumptions.line import exactly, over_runs
 from core.claims import Finding, Progress, claim, decided, verdict
+from core.inside.effects import mistimed
+from core.inside.hooks import outputs
+from core.inside.parts import Map, map_of
+from core.inside.switches import family, off
 from core.nets.layers import time_embedding
 from core.perfect import eps_errors, noised, predicted, some_of
-from core.prediction import Cond, NetworkModel, Prediction
 
 if TYPE_CHECKING:
     from core.pipeline import TextToImage
 
 PICTURES, AT = 8, 300
-
-
-@contextmanager
-def changed(module: nn.Module, change: Callable[[Any], Any]) -> Iterator[None]:
-    """A module whose output is changed while the block runs."""
-    hook = module.register_forward_hook(lambda _, args, out: change(out))
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-@contextmanager
-def outputs(modules: dict[str, nn.Module]) -> Iterator[dict[str, Any]]:
-    """What modules put out, by name, while the block runs."""
-    seen: dict[str, Any] = {}
-    hooks = []
-    for name, module in modules.items():
-        hooks.append(module.register_forward_hook(lambda _, args, out, name=name: seen.update({name: out})))
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @claim(
@@ -97,15 +75,6 @@ def halving_and_doubling(pipe: TextToImage) -> Finding:
     return Finding(exactly(sum(both)), verdict(all(both)), told, {"levels": len(shapes)})
 
 
-def ablated(pipe: TextToImage, module: nn.Module, change: Callable[[Any], Any], t: int = AT) -> tuple[np.ndarray, np.ndarray]:
-    """The error of ε on training pictures as the network is, and with a module's output changed, [PICTURES] each."""
-    latents, at = some_of(pipe, PICTURES), pipe.schedule.at(t)
-    whole = eps_errors(pipe, latents, at)
-    with changed(module, change):
-        less = eps_errors(pipe, latents, at)
-    return np.asarray(whole.double().numpy()), np.asarray(less.double().numpy())
-
-
 @claim(
     3,
     says="Bottleneck: a compact representation at the lowest spatial resolution.",
@@ -114,16 +83,13 @@ def ablated(pipe: TextToImage, module: nn.Module, change: Callable[[Any], Any], 
 )  # fmt: skip
 def bottleneck(pipe: TextToImage) -> Finding:
     """Switch the middle off (what goes in comes out) at t = 600 and measure the error of ε; count what passes through it."""
-    middle = pipe.unet.mid_block
-    kept: list[Tensor] = []
-    hook = middle.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
-    try:
-        whole, less = ablated(pipe, middle, lambda out: kept[-1], 600)
-    finally:
-        hook.remove()
-    value, side = over_runs(less / whole), kept[-1].shape[-1]
+    found, latents, at = whole_map(pipe), some_of(pipe, PICTURES), pipe.schedule.at(600)
+    whole = eps_errors(pipe, latents, at).double().numpy()
+    with off(pipe.unet, family("middle", found)[0]):
+        less = eps_errors(pipe, latents, at).double().numpy()
+    value, (channels, side, _) = over_runs(less / whole), found.part("mid_block.resnets.1").shape
     lowest = side == pipe.unet.config.sample_size // 2 ** (len(pipe.unet.config.channels) - 1)
-    told = f"{side}×{side} positions of {kept[-1].shape[1]} channels; the error goes from {whole.mean():.3f} to {less.mean():.3f}."
+    told = f"{side}×{side} positions of {channels} channels; the error goes from {whole.mean():.3f} to {less.mean():.3f}."
     return Finding(value, decided(value, low=1) if lowest else verdict(False), told, {"t": 600})
 
 
@@ -185,36 +151,27 @@ def skips(pipe: TextToImage) -> Generator[Progress, None, Finding]:
         return ((said * truth).flatten(1).sum(1) / truth.square().flatten(1).sum(1)).double().cpu()
 
     whole, left = explained(), []
-    for level, up in enumerate(reversed(pipe.unet.up_blocks)):
-        with without_skips(up):
+    switches = family("skips", whole_map(pipe))
+    for switch in switches:
+        with off(pipe.unet, switch):
             left.append((explained() / whole).numpy())
-        yield Progress(f"without the skips of level {level}", (level + 1) / len(pipe.unet.up_blocks))
+        yield Progress(f"without {switch.title}", len(left) / len(switches))
     value = over_runs(left[0])
     names = ", ".join(f"{100 * part.mean():.0f} % without level {level}'s" for level, part in enumerate(left))
     told = f"Of the fine detail that the whole network finds, {names} (0 is the finest)."
     return Finding(value, decided(value, high=1), told, {"t": AT})
 
 
+def whole_map(pipe: TextToImage) -> Map:
+    """The map of the loaded network at the size that it was trained at."""
+    side = pipe.unet.config.sample_size
+    return map_of(pipe.unet.config, side, side)
+
+
 def fine(z: Tensor) -> Tensor:
     """What a 2×2 mean takes away."""
     coarse = nn.functional.avg_pool2d(z.float(), 2)
     return z.float() - nn.functional.interpolate(coarse, size=z.shape[-2:])
-
-
-@contextmanager
-def without_skips(up: nn.Module) -> Iterator[None]:
-    """A level of the decoder that gets zeros where its skips were."""
-    hook = up.register_forward_pre_hook(lambda _, args: (args[0], emptied(args[1], len(up.resnets)), *args[2:]))  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def emptied(skips: list[Tensor], count: int) -> list[Tensor]:
-    """The list itself, which the level shortens, its last entries zero."""
-    skips[-count:] = [torch.zeros_like(skip) for skip in skips[-count:]]
-    return skips
 
 
 @claim(
@@ -258,7 +215,7 @@ def told_the_time(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     x, eps = noised(latents, at := pipe.schedule.at(AT))
     found = []
     for place in told_times:
-        found.append((mistimed(pipe, x, place, at.t) - eps).square().flatten(1).mean(1).double().cpu().numpy())
+        found.append((mistimed(pipe, x, at, place, [""] * len(x)).eps - eps).square().flatten(1).mean(1).double().cpu().numpy())
         yield Progress(f"told t = {place}", len(found) / len(told_times))
     errors = np.stack(found)
     best = np.array(told_times)[errors.argmin(0)]
@@ -267,13 +224,3 @@ def told_the_time(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     curve = ", ".join(f"{e:.2f} told {t}" for t, e in zip(told_times, errors.mean(1), strict=True))
     told = f"t enters {len(blocks)} residual blocks, at every level. Error at t = {AT}: {curve}."
     return Finding(value, verdict(abs(told_times[int(errors.mean(1).argmin())] - AT) <= 50), told, {"t": AT})
-
-
-@torch.no_grad()
-def mistimed(pipe: TextToImage, x: Tensor, told: float, t: float) -> Tensor:
-    """The network's eps for x at time t when it is told another time."""
-    context = Cond(pipe.text_states([""] * len(x))).context
-    said = pipe.unet(x.to(context.dtype), torch.full((len(x),), float(told), device=x.device), context).to(x)
-    model = NetworkModel(pipe.unet, pipe.schedule, pipe.parts.prediction)
-    reads = {"eps": Prediction.from_eps, "v": Prediction.from_v, "x0": Prediction.from_x0}
-    return reads[model.predicts](x, said, pipe.schedule.at(t)).eps
