@@ -20,6 +20,8 @@
     adherence     fidelity against diversity over seeds, with intervals
     observe       one move as the sum of its terms; where the words of a prompt look
     latents       edits, ways between two latents, principal axes, neighbours, and the spectrum of what is lost
+    inside        the U-Net as a map, activations and self-attention at a step, and what is lost without a part
+    contrast      CLIP's matrix and loss, classification by names, and a tiny CLIP trained while one watches
     between       runs between two noises or two prompts
     costs         numbers, attention and operations of a picture as pixels and as latents
     perfect       the perfect denoiser of the training pictures, beside the network that learnt from them
