@@ -163,16 +163,7 @@ def compared(engine: Engine, recipe: Recipe, named: bool) -> Work:
     label = perfect.named(recipe.prompt) if named else None
     if named and label is None:
         raise UserError("The prompt has no trained name in it; choose “all training pictures”, or name one, as “red apple”.")
-    running = engine.run(recipe.replace(batch=1))
-    while True:
-        try:
-            preview = next(running)
-        except StopIteration as end:
-            run: Run = end.value
-            break
-        yield None if preview is None else making(preview)
-    if not run.steps:
-        raise UserError("This run is too large to be kept with its steps: take fewer steps.")
+    run = yield from kept(engine, recipe)
     begun = time.perf_counter()
     looks = [perfect.look(step, label) for step in run.steps]
     each = 1000 * (time.perf_counter() - begun) / len(looks)
@@ -183,6 +174,21 @@ def compared(engine: Engine, recipe: Recipe, named: bool) -> Work:
         view = view | {"frames": [*view["frames"][:index], figures.triple(*both), *view["frames"][index + 1 :]]}
         yield Partial(view, f"step {index + 1} is fine", 0.3 + 0.7 * (index + 1) / len(looks))
     return view | {"line": summary(perfect, looks, each)}
+
+
+def kept(engine: Engine, recipe: Recipe) -> Generator[Partial | None, None, Run]:
+    """A run of one picture with its steps, at once if it is known."""
+    running = engine.run(recipe.replace(batch=1))
+    while True:
+        try:
+            preview = next(running)
+        except StopIteration as end:
+            run: Run = end.value
+            break
+        yield None if preview is None else making(preview)
+    if not run.steps:
+        raise UserError("This run is too large to be kept with its steps: take fewer steps.")
+    return run
 
 
 def making(preview: Preview) -> Partial:
