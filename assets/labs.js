@@ -1,5 +1,7 @@
-// Charts of measured curves, bars and rows of pictures, each from props.value:
-//   {charts: [{title, note, x, y, series: [{name, kind, points: [[x, value, low, high]]}]}], bars, pictures, idle, status}
+// Charts of measured curves, bars, tables and rows of pictures, each from props.value:
+//   {charts: [{title, note, x, y, series: [{name, kind, points: [[x, value, low, high]]}]}], bars, pictures, idle, status,
+//    strips: [{name, images}], changes: [{label, doc, better, before, after, change: [value, low, high], verdict, noticed, foreseen}],
+//    tables: [{title, note, head, rows}]}
 
 function bars(box, made) {
   make("h4", "", box, made.title);
@@ -27,6 +29,52 @@ function pictures(root, worlds) {
   }
 }
 
+function strips(root, made) {
+  const box = make("div", "strips", root);
+  for (const one of made) {
+    const figure = make("figure", "", box);
+    make("figcaption", "", figure, one.name);
+    const line = make("div", "", figure);
+    for (const source of one.images) Object.assign(make("img", "", line), { src: source, alt: one.name });
+  }
+}
+
+// A metric before and after on one scale, what became of it, and what was foreseen.
+function change(root, one) {
+  const box = make("div", "change", root);
+  box.dataset.verdict = one.verdict;
+  const head = make("div", "of", box);
+  Object.assign(make("b", "", head, one.label), { title: one.doc });
+  make("small", "", head, one.better === "low" ? "low is good" : "high is good");
+  const ends = [...one.before, ...one.after].filter(finite), room = (Math.max(...ends) - Math.min(...ends) || 1) * 0.06;
+  const [low, high] = [Math.min(...ends) - room, Math.max(...ends) + room];
+  const svg = draw("svg", { viewBox: "0 0 300 44", role: "img", preserveAspectRatio: "none" }, box);
+  const at = (value) => 6 + (288 * (value - low)) / (high - low);
+  for (const [row, [value, from, to], kind] of [[13, one.before, "second"], [31, one.after, ""]]) {
+    draw("line", { x1: at(from ?? value), x2: at(to ?? value), y1: row, y2: row, class: `line whisker ${kind}` }, svg);
+    draw("line", { x1: at(value) - 2.5, x2: at(value) + 2.5, y1: row, y2: row, class: `line now ${kind}` }, svg);
+  }
+  const said = ([value, from, to]) => `${digits(value)}${finite(from) ? ` [${digits(from)}, ${digits(to)}]` : ""}`;
+  const numbers = make("div", "numbers", box);
+  make("span", "second", numbers, `before ${said(one.before)}`);
+  make("span", "", numbers, `after ${said(one.after)}`);
+  const end = make("div", "end", box);
+  make("b", "", end, one.noticed ? `notices: ${one.verdict}` : one.verdict).title = `change ${said(one.change)}`;
+  make("small", one.noticed === one.foreseen ? "right" : "wrong", end, one.noticed === one.foreseen ? "✓ as you said" : `✗ you said it would${one.foreseen ? "" : " not"}`);
+}
+
+function table(root, made) {
+  make("h4", "", root, made.title);
+  make("p", "note", root, made.note);
+  const body = make("table", "measured", make("div", "scroll", root));
+  const head = make("tr", "", make("thead", "", body));
+  for (const word of made.head) make("th", "", head, word);
+  for (const cells of made.rows) {
+    const row = make("tr", "", body);
+    cells.forEach((cell, index) => { make("td", "", row, cell).dataset.of = made.head[index]; });
+  }
+}
+
 function show() {
   let value = props.value || {};
   if (value.of && props.chosen && value.of !== props.chosen) value = { idle: `Press Measure.` };
@@ -34,8 +82,14 @@ function show() {
   if (!root) return;
   const open = [...root.querySelectorAll("details")].map((node) => node.open);
   root.replaceChildren();
-  const charts = value.charts || [], made = value.bars || [];
+  const { charts = [], bars: made = [], changes = [], tables = [] } = value;
   root.classList.toggle("empty", !charts.length && !made.length && Boolean(value.idle));
+  if (value.strips) strips(root, value.strips);
+  for (const one of tables) table(make("section", "panel", root), one);
+  if (changes.length) {
+    const box = make("div", "changes", root);
+    for (const one of changes) change(box, one);
+  }
   const panels = make("div", "panels", root);
   charted(panels, charts, open);
   for (const bar of made) bars(make("section", "panel", panels), bar);

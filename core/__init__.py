@@ -24,6 +24,7 @@
     contrast      CLIP's matrix and loss, classification by names, and a tiny CLIP trained while one watches
     between       runs between two noises or two prompts
     costs         numbers, attention and operations of a picture as pixels and as latents
+    evaluation    how metrics behave on clouds, on damaged training pictures and on the model's own
     perfect       the perfect denoiser of the training pictures, beside the network that learnt from them
     assumptions   the six assumptions of the framework, each with what justifies and what limits it
     live          small networks trained while one watches, beside what a perfect one would answer

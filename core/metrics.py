@@ -207,39 +207,6 @@ def frechet_floor(gaussian: Gaussian, n: int) -> float:
     return float((values.sum() + pairs.sum() + np.trace(pairs)) / n)
 
 
-@dataclass(frozen=True)
-class BiasCurve:
-    """Frechet distances at several sizes, and the line limit + slope/n through them."""
-
-    sizes: tuple[float, ...]
-    values: tuple[float, ...]
-    limit: float
-    slope: float
-
-    def __float__(self) -> float:
-        return self.limit
-
-
-def frechet_limit(real: Array | Gaussian, generated: Array, pieces: int = 5, seed: int = 0) -> BiasCurve:
-    """The Frechet distance extrapolated to infinitely many generated pictures.
-
-    At n the distance is too large by slope/n (1911.07023 §3). The generated rows are shuffled and cut into k = 1, …, `pieces`
-    parts; the mean distance of k parts belongs to 1/n = k/rows; the line through these meets 1/n = 0 at the limit. The real
-    side stays as it is. Raises UserError where a part has fewer than 2·(D + 1) rows: there the curve bends.
-    """
-    rows = matrix(generated)
-    rows = rows[np.random.default_rng(seed).permutation(len(rows))]
-    reference = real if isinstance(real, Gaussian) else statistics(real)
-    least = 2 * (rows.shape[1] + 1)
-    if pieces < 2 or len(rows) // pieces < least:
-        raise UserError(f"{len(rows)} pictures in up to {pieces} parts do not show how the distance depends on their number: "
-                        f"take at least 2 parts of at least {least}.")  # fmt: skip
-    counts = np.arange(1, pieces + 1)
-    values = [np.mean([float(frechet_distance(reference, part)) for part in np.array_split(rows, k)]) for k in counts]
-    slope, limit = np.polyfit(counts / len(rows), values, 1)
-    return BiasCurve(tuple((len(rows) / counts).tolist()), tuple(map(float, values)), float(limit), float(slope))
-
-
 @metric("Inception score", takes=("probabilities",), better="high", paper="1606.03498")
 def inception_score(probabilities: Array, splits: int = 1, seed: int = 0) -> Score:
     """How sure a classifier is of each picture, and how many classes it sees in all.
@@ -376,8 +343,16 @@ def bootstrap(
     Rows are drawn with replacement, n times, from every array by itself or (paired) the same rows from all; a Gaussian stays.
     Repeated rows shift most metrics: all resamples of a Frechet distance may lie above it, and their plain quantiles with them.
     So the resamples are moved until their mean is the value: low = value + q_low − mean, high = value + q_high − mean. The
-    interval is for this n; what n itself adds is in `frechet_floor` and `frechet_limit`.
+    interval is for this n; what n itself adds is in `frechet_floor` and `core.evaluation.bias`.
     """
+    return bootstraps(lambda *given: (metric(*given),), arrays, n, seed, level=level, paired=paired)[0]
+
+
+def bootstraps(
+    metrics: Callable[..., Sequence[SupportsFloat]], arrays: Sequence[Array | Gaussian], n: int = 200, seed: int = 0,
+    *, level: float = 0.95, paired: bool = False,
+) -> list[Interval]:  # fmt: skip
+    """`bootstrap` of several values that are taken of the same resamples, such as two metrics and their difference."""
     if n < 2 or not 0 < level < 1:
         raise UserError(f"{n} resamples at level {level:g}: take at least 2 (better 200), and a level between 0 and 1.")
     given: list[Any] = [array if isinstance(array, Gaussian) else matrix(array, least=1) for array in arrays]
@@ -390,7 +365,7 @@ def bootstrap(
         together = random.integers(max(sizes, default=1), size=max(sizes, default=1))
         return [a if isinstance(a, Gaussian) else a[together if paired else random.integers(len(a), size=len(a))] for a in given]
 
-    value = float(metric(*given))
-    around = np.array([float(metric(*resampled())) for _ in range(n)])
-    low, high = np.quantile(around - around.mean(), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, value + float(low), value + float(high))
+    values = [float(value) for value in metrics(*given)]
+    around = np.array([[float(value) for value in metrics(*resampled())] for _ in range(n)])
+    low, high = np.quantile(around - around.mean(0), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return [Interval(value, value + float(a), value + float(b)) for value, a, b in zip(values, low, high, strict=True)]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from core.errors import UserError
+from core.evaluation.bias import frechet_limit
 from core.metrics import (
     METRICS,
     Gaussian,
@@ -17,7 +18,6 @@ from core.metrics import (
     clip_scores,
     frechet_distance,
     frechet_floor,
-    frechet_limit,
     inception_score,
     kernel_distance,
     precision,

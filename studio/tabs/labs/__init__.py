@@ -13,11 +13,11 @@ import gradio as gr
 
 from studio.engine import Engine
 from studio.settings import Settings
-from studio.tabs.labs import assumptions, bench, clip, inside, lessons, perfect, train
+from studio.tabs.labs import assumptions, bench, clip, evaluate, inside, lessons, perfect, train
 
 PAGES = (
     ("Claim Bench", "claims", bench.page), ("Assumptions", "assumptions", assumptions.page),
-    ("Inside", "inside", inside.page), ("CLIP", "clip", clip.page),
+    ("Inside", "inside", inside.page), ("CLIP", "clip", clip.page), ("Evaluate", "evaluate", evaluate.page),
     ("Perfect denoiser", "perfect", perfect.page), ("Train", "train", train.page),
     ("Lessons", "lessons", lessons.page),
 )  # fmt: skip

@@ -1,0 +1,222 @@
+"""The page "Evaluate" without a browser: each piece shows what it has, ends in numbers with intervals, and refuses in sentences."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import gradio as gr
+import numpy as np
+import orjson
+import pytest
+
+from core import load_pipeline
+from core.errors import UserError
+from core.evaluation import bias, settings
+from core.evaluation.clouds import clouds
+from core.evaluation.damage import Damage
+from core.evaluation.settings import OnRing, Quality, Setting
+from core.metrics import METRICS, Interval
+from studio import evalwork
+from studio import figures_evaluate as figures
+from studio.engine import Engine
+from studio.evalwork import Room
+from studio.links import from_query
+from studio.status import Partial
+from studio.tabs.labs import evaluate
+from tests.core.tiny import write_tiny
+
+SHORT = (Setting("dpmpp_2m", 10), Setting("dpmpp_2m", 20), Setting("ddim", 50), Setting("ddpm", settings.MANY))
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    engine = Engine(load_pipeline(write_tiny(Path(tmp_path_factory.mktemp("tiny"))), device="cpu"))
+    yield Room(engine)
+    engine.close()
+
+
+def worked(work: Any) -> tuple[list[Partial], dict[str, Any]]:
+    """All that a piece of work shows meanwhile, and its last view; both have to be JSON."""
+    seen = []
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as end:
+            orjson.dumps(end.value)
+            json.dumps(end.value, allow_nan=False)
+            return seen, end.value
+        if event is not None:
+            json.dumps(event.view, allow_nan=False)
+            seen.append(event)
+
+
+# ------------------------------------------------------------------------------------------------- which metric notices?
+
+
+@pytest.mark.parametrize("damage", [Damage("noise", 1.0), Damage("duplicate", 6)], ids=lambda one: one.kind)
+def test_every_metric_is_shown_before_and_after_with_the_pictures_beside_it(room: Room, damage: Damage) -> None:
+    seen, view = worked(evalwork.noticed(room, damage, ["recall"]))
+    assert [one["id"] for one in view["changes"]] == list(METRICS)
+    assert [strip["name"] for strip in view["strips"]] == ["Before", "After"]
+    assert view["strips"][0]["images"] != view["strips"][1]["images"]
+    for one in view["changes"]:
+        assert one["before"][1] <= one["before"][0] <= one["before"][2] and one["verdict"] in ("worse", "better", "not noticed")
+        assert one["foreseen"] is (one["id"] == "recall")
+    assert len(view["bars"]) == 2 and all(len(bars["bars"]) == 2 for bars in view["bars"])
+    assert "You foresaw" in view["line"] and "cannot fill 16 dimensions" in view["line"]
+    assert [event.part for event in seen] == sorted(event.part for event in seen) and seen[-1].part < 1
+
+
+def test_the_pictures_are_looked_at_once(room: Room) -> None:
+    worked(evalwork.noticed(room, Damage("blur", 1.0), []))
+    seen, _ = worked(evalwork.noticed(room, Damage("blur", 1.0), []))
+    assert not [event for event in seen if "this once" in event.line]
+
+
+def test_work_that_is_left_half_way_goes_on_where_it_was(tmp_path: Path) -> None:
+    engine = Engine(load_pipeline(write_tiny(tmp_path / "tiny"), device="cpu"))
+    room = Room(engine)
+    work = evalwork.noticed(room, Damage("blur", 1.0), [])
+    next(work)
+    work.close()
+    assert 0 < (before := room.gallery.done) < len(room.gallery.rows)
+    _, view = worked(evalwork.noticed(room, Damage("blur", 1.0), []))
+    assert room.gallery.done == len(room.gallery.rows) > before and len(view["changes"]) == len(METRICS)
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (("smear", 1, 1, 1, "", []), "damage is"), (("blur", math.nan, 1, 1, "", []), "blur is"),
+        (("blur", 17, 1, 1, "", []), "blur is"),
+        (("noise", 1, "much", 1, "", []), "noise is"), (("duplicate", 1, 1, 2.5, "", []), "whole number"),
+        (("blur", 1, 1, 1, "", ["beauty"]), "prediction is"), ((None, 1, 1, 1, "", []), "damage is"),
+    ],
+)  # fmt: skip
+def test_damage_that_cannot_be_is_refused_in_a_sentence(values: tuple[Any, ...], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        evaluate.damage_of(*values)
+
+
+def test_damage_is_what_its_own_knob_says() -> None:
+    assert evaluate.damage_of("noise", 9, 0.3, 8, "x", ["recall", "precision"]) == (Damage("noise", 0.3), ["precision", "recall"])
+    assert evaluate.damage_of("duplicate", 9, 0.3, 8, "x", None) == (Damage("duplicate", 8), [])
+    assert evaluate.damage_of("drop", 9, 0.3, 8, "style 3d", []) == (Damage("drop", group="style 3d"), [])
+    assert figures.named(Damage("drop", group="style 3d")) == "Without a class: style 3d"
+
+
+# ------------------------------------------------------------------------------------------------- clouds and numbers
+
+
+def test_clouds_are_drawn_with_both_parts_exact_and_measured() -> None:
+    view = evaluate.drawn_clouds(1.5, 2, 0.5, 30, 100, False)
+    values = {name: value for name, value, *_ in view["bars"][0]["bars"]}
+    assert values["means, exact"] == pytest.approx(2.25) and values["covariances, exact"] == pytest.approx(1.25)
+    lows = {name: low for name, _, low, _ in view["bars"][0]["bars"]}
+    assert lows["means, exact"] is None and lows["means, measured"] is not None  # chance has no part in the exact one
+    json.dumps(view, allow_nan=False)
+
+
+def test_the_ellipse_of_points_holds_their_two_deviations() -> None:
+    made = clouds(0, 2.0, 0.5, 40, 1000)
+    line = np.array(figures.ellipse(made.generated)) - made.generated.mean(0)
+    inverse = np.linalg.inv(np.cov(made.generated, rowvar=False))
+    assert np.einsum("ni,ij,nj->n", line, inverse, line) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("values", [(9, 1, 1, 0, 9, 0), (1, 0, 1, 0, 9, 0), (1, 1, 1, 0, 2, 0), (1, 1, 1, "x", 9, 0)])
+def test_clouds_that_cannot_be_are_refused_in_a_sentence(values: tuple[Any, ...]) -> None:
+    with pytest.raises(gr.Error, match="must be a"):
+        evaluate.drawn_clouds(*values)
+
+
+def test_both_distances_are_drawn_against_the_number_of_pictures(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bias.curve, "__defaults__", (2, 0))
+    seen, view = worked(evalwork.numbered(room))
+    frechet, kernel = view["charts"]
+    assert [len(chart["series"]) for chart in (frechet, kernel)] == [3, 2] and "too few everywhere" in frechet["note"]
+    assert [point[0] for point in frechet["series"][0]["points"]] == bias.sizes(room.gallery.each)
+    assert "16 dimensions" in view["line"] and seen[-1].part == pytest.approx(1)
+
+
+# ------------------------------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize("against", ["gamma", "nfe"])
+def test_each_setting_is_a_point_and_is_made_once(room: Room, against: str) -> None:
+    chosen = [Setting("ddim", 2, 1.0), Setting("dpmpp_2m", 3, 2.0)]
+    seen, view = worked(evalwork.swept(room, chosen, 2, against))
+    assert len(view["charts"]) == (6 if against == "gamma" else 5) and len(view["strips"]) == 2
+    places = [point[0] for one in view["charts"][0]["series"] for point in one["points"]]
+    assert places == ([1, 2] if against == "gamma" else [4, 6])
+    made = [strip["name"] for event in seen for strip in event.view.get("strips", [])]
+    assert any("forming" in name for name in made) or against == "nfe"  # made already
+    again, _ = worked(evalwork.swept(room, chosen, 2, against))
+    assert len(again) == 2 and set(chosen) == {setting for setting, count in room.known if count == 2}
+
+
+def test_the_settings_of_both_axes_are_recipes_and_the_cheap_ones_come_first() -> None:
+    for against in ("gamma", "nfe"):
+        made = evaluate.settings_of(against)
+        assert [one.steps for one in made] == sorted(one.steps for one in made)
+        assert all(one.recipe("a red cat", 0).sampler == one.sampler for one in made)
+    assert evaluate.price(made, 4) > evaluate.price(made, 2) > 0
+
+
+def test_the_headline_claims_are_one_table_that_fills_row_by_row(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    rings = {one: OnRing(one.steps, Interval(0.03, 0.02, 0.04)) for one in SHORT}
+
+    def quick(setting: Setting) -> Iterator[float]:
+        yield 0.5
+        return rings[setting]
+
+    def known(_: Any, setting: Setting, prompts: list[str]) -> Iterator[settings.Making]:
+        value = Interval(0.001 * setting.steps, 0.0, 0.1)
+        yield from ()
+        return Quality(setting, setting.steps, 0.1, 4 * len(prompts), *[value] * 5, room.gallery.tested.pictures[:2])
+
+    monkeypatch.setattr(evalwork, "HEADLINES", SHORT)
+    monkeypatch.setattr(evalwork, "on_ring", quick)
+    monkeypatch.setattr(evalwork, "quality", known)
+    seen, view = worked(evalwork.headlines(room, 2))
+    rows = view["tables"][0]["rows"]
+    assert [row[1:3] for row in rows] == [["10", "100×"], ["20", "50×"], ["50", "20×"], ["1,000", "1×"]]
+    assert all(len(row) == len(figures.HEAD) and "–" not in row for row in rows)
+    assert "20× fewer" in view["line"] and "cannot be told apart" in view["line"]
+    first = next(event for event in seen if event.view.get("tables"))
+    assert {cell for row in first.view["tables"][0]["rows"] for cell in row[1:]} == {"–"}
+
+
+def test_numbers_in_words_carry_their_interval_and_nothing_is_a_dash() -> None:
+    assert figures.said(Interval(-0.5, -1, 0)) == "−0.5 [−1, 0]" and figures.said(Interval(math.nan, math.nan, math.nan)) == "–"
+    assert figures.said(Interval(2, math.nan, math.nan)) == "2"
+
+
+def test_every_part_has_its_text() -> None:
+    assert set(evaluate.TEXTS) == set(evaluate.PARTS) and len(evaluate.LABELS) == len(evaluate.PARTS)
+    assert all(text.strip().startswith("**") for text in evaluate.TEXTS.values())
+
+
+def test_a_model_without_training_pictures_is_told_so_and_has_the_clouds(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path / "tiny")
+    (folder / "latents.safetensors").unlink()
+    engine = Engine(load_pipeline(folder, device="cpu"))
+    with gr.Blocks():
+        made = evaluate.page(engine)
+    assert {"evaluate", "shift", "cross"} <= set(made.view) and "damage" not in made.view
+    engine.close()
+
+
+def test_a_link_carries_what_is_set_on_the_page(room: Room) -> None:
+    with gr.Blocks():
+        made = evaluate.page(room.engine)
+    values = made.initial | {"view.evaluate": "settings", "view.foreseen": ["recall", "precision"], "view.cross": True}
+    values |= {"view.damage": "drop", "view.turn": 45, "view.group": "food-drink", "view.noise": 0.5, "view.against": "nfe"}
+    link = from_query(dict(parse_qsl(made.query(values, tab="labs"))))
+    assert made.of_link(link) == (values, {}, []) and not link.odd
