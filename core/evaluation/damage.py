@@ -42,7 +42,6 @@ class Damage:
     strength: float = 0.0
     group: str = ""
 
-
     @property
     def repaints(self) -> bool:
         """Whether the pictures themselves change, each in its place."""
