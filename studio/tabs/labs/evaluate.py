@@ -127,7 +127,7 @@ def part_of_metrics(room: Room) -> dict[str, Any]:
     inputs = [shift, long, short, turn, points, cross]
     moved = [part for slider in inputs[:-1] for part in (slider.change, slider.release)]
     gr.on([*moved, cross.change], drawn_clouds, inputs, stage, queue=False, trigger_mode="always_last", **PRIVATE)
-    names = ("shift", "long", "short", "turn", "points", "cross")
+    names = ("shift", "long", "short", "turn", "cloud_points", "cross")
     return {"view": dict(zip(names, inputs, strict=True)), "inputs": inputs, "stage": stage}
 
 
