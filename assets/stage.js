@@ -3,23 +3,15 @@
 // Words written by strangers go in as textContent only; nothing here ever becomes HTML. "Start from it" hands a finished
 // picture's place on the server back.
 
-const make = (tag, name, parent) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  parent.append(node);
-  return node;
-};
-
 function newTile(root) {
   const figure = make("figure", "tile", root);
   make("img", "", figure).decoding = "sync"; // no blank frame between two previews
   const caption = make("figcaption", "", figure);
   make("span", "words", caption);
   make("span", "made", caption);
-  make("a", "save", caption).textContent = "Save PNG";
-  const again = make("button", "again", caption);
+  make("a", "save", caption, "Save PNG");
+  const again = make("button", "again", caption, "Start from it");
   again.type = "button";
-  again.textContent = "Start from it";
   again.addEventListener("click", () => trigger("select", { path: again.dataset.path }));
   return figure;
 }

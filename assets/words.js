@@ -6,14 +6,6 @@ const box = () => document.querySelector("#prompt textarea");
 let asked = null;
 let timer = 0;
 
-const make = (tag, name, parent, text) => {
-  const node = document.createElement(tag);
-  node.className = name;
-  node.textContent = text;
-  parent.append(node);
-  return node;
-};
-
 function ask() {
   const text = box() ? box().value : "";
   if (text === asked || !element.offsetParent) return;

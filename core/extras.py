@@ -174,7 +174,8 @@ class Extras:
     @cached_property
     def reference(self) -> Gaussian:
         """The Gaussian of the training pictures' features, as `eyes` sees them; raises UserError where there is none."""
-        return Gaussian.load(self._root("reference") / FILES["reference"])
+        root = self._root("reference")
+        return Gaussian.load(inside(root, root / FILES["reference"]))
 
     @cached_property
     def vocabulary(self) -> dict[str, Any]:

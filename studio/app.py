@@ -22,7 +22,6 @@ from studio.engine import Engine
 from studio.limits import Limits
 from studio.machine import more_files, own_temp_folder
 from studio.options import Options, stop
-from studio.settings import Settings
 from studio.tabs import denoise, guidance, labs, latents, prompt, samplers, schedules
 
 TABS = (
@@ -38,12 +37,12 @@ MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 def build(engine: Engine) -> gr.Blocks:
     """Every tab on one page."""
     with gr.Blocks(title="Diffusion Studio", analytics_enabled=False, delete_cache=(300, 3600)) as demo:
-        head = page.head(engine.pipe.name)
+        head = page.head(engine.pipe.name, engine.pipe.parts.notes)
         settings = {}
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             for label, tab in TABS:
                 with gr.Tab(label, id=label.lower()):
-                    settings[label.lower()] = tab(engine, demo) or Settings()
+                    settings[label.lower()] = tab(engine, demo)
         page.connect(demo, engine, head, tabs, settings)
         gr.api(models.endpoint(engine), api_name="models")
         demo.unload(controls.leaving(engine))

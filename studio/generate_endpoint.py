@@ -89,11 +89,12 @@ async def answers(engine: Engine, given: dict[str, Any], image: Any, mask: Any, 
     start = await asyncio.to_thread(starts.from_files, image, mask, size)
     recipe = recipe.replace(**start.fields) if start else recipe.replace(strength=allowed("strength")["default"])
     pictures = start.pictures if start else None
+    model_hash = await asyncio.to_thread(lambda: engine.pipe.hash)  # it may read the whole file
     with engine.submit(recipe, visitor, pictures) as job, tempfile.TemporaryDirectory() as folder:
         async for event in job:
             if isinstance(event, (Failed, Stopped)):
                 raise UserError(event.sentence if isinstance(event, Failed) else "Stopped on request.")
-            yield answer(event, Path(folder), engine.pipe.hash, start)
+            yield answer(event, Path(folder), model_hash, start)
 
 
 def answer(event: Any, folder: Path, model_hash: str | None, start: starts.Start | None) -> tuple[Any, dict[str, Any]]:

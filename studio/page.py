@@ -7,7 +7,7 @@ set is as this browser kept it. Reloading, as a page also does when the server w
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ class Head:
     turn: gr.Button
 
 
-def head(name: str) -> Head:
-    """The title, the model's name, and what concerns every tab."""
+def head(name: str, notes: Sequence[str] = ()) -> Head:
+    """The title, the model's name, what was assumed about it when it was loaded, and what concerns every tab."""
     with gr.Row(elem_id="head"):
         gr.Markdown("# Diffusion Studio")
         gr.Markdown(name, elem_id="model")
@@ -64,6 +64,8 @@ def head(name: str) -> Head:
             projector = gr.Button("Larger", elem_id="projector", **small)
             dark = gr.Button("Dark", elem_id="dark", **small)
             reset = gr.Button("Reset", elem_id="reset", **small)
+    if assumed := [controls.untagged(note) for note in notes if "is assumed" in note]:
+        gr.Markdown(" ".join(assumed), elem_id="assumed")
     with gr.Row(elem_id="share", elem_classes="drawer"):
         with gr.Column(scale=3):
             link = gr.Textbox(label="Link to this tab as it is now", max_lines=3, buttons=["copy"], interactive=False,
@@ -138,11 +140,11 @@ class Page:
         odd: list[str] = []
         for name, one in self.settings.items():
             values, rests[name] = one.restored({key.removeprefix(f"{name}."): saved[key] for key in saved}), {}
-            if one.widgets and name == tab and (link.given or link.view or link.places.get("hide")):
+            if name == tab and (link.given or link.view or link.places.get("hide")):
                 told, rests[name], odd = one.of_link(link)
                 values = values if again else told
             widgets += one.updates(values, fresh=not reset)
-        if self.settings[tab].widgets and not reset:
+        if not reset:
             self.notice(link, odd, rests[tab])
         place = [self.first] if reset else kept.get("place") if again else [tab, link.view.get(PAGE)]
         held = [rests[name] for name, one in self.settings.items() if one.rest is not None]

@@ -62,11 +62,12 @@ class Desk:
             recipe = self._recipe(rest, values)
             start = await asyncio.to_thread(starts.from_page, board, self._size(recipe))
             recipes = asked(recipe, start, other)
+            model_hash = await asyncio.to_thread(lambda: self.engine.pipe.hash)  # it may read the whole file
             with self._submit(recipes, start, request) as job, tempfile.TemporaryDirectory() as folder:
                 yield {self.stage: view, self.go: gr.update(interactive=False), self.halt: gr.update(interactive=True)}
                 async for event in job:
-                    view = stage.staged(event, view, Path(folder), self.engine.pipe.hash, stage.told(start))
-                    ended = self._ended(event, request, board) | ready if isinstance(event, LAST) else {}
+                    view = stage.staged(event, view, Path(folder), model_hash, stage.told(start))
+                    ended = self._ended(event, request, board, model_hash) | ready if isinstance(event, LAST) else {}
                     yield {self.stage: view} | ended  # Gradio copies the files before it comes back here
         except Exception as error:
             raise controls.fault(error) from None
@@ -88,14 +89,14 @@ class Desk:
             return self.engine.submit(recipes[0], who, pictures)
         return self.engine.compute(lambda: self.engine.run_beside(recipes, pictures), who, sum(map(cost, recipes)))
 
-    def _ended(self, event: Any, request: gr.Request, board: Any) -> dict[Any, Any]:
+    def _ended(self, event: Any, request: gr.Request, board: Any, model_hash: str) -> dict[Any, Any]:
         """What else to show when a run is finished: its recipe as text and as a link, the seed to keep, the visit so far."""
         if not isinstance(event, Done):
             return {}
         runs = stage.runs_of(event)
         recipe = runs[0].recipe
         return {
-            self.text: infotext(recipe, self.engine.pipe.hash),
+            self.text: infotext(recipe, model_hash),
             self.link: f"{address_of(request)}?{to_query(recipe, tab='prompt')}",
             self.drawn: str(recipe.seed),
             self.visit: {"add": [one for run in runs for one in remembered(run, board)], "press": secrets.token_hex(4)},

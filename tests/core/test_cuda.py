@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,11 +31,8 @@ def cpu(folder: Path) -> TextToImage:
 
 
 @pytest.fixture(scope="module")
-def gpu(folder: Path) -> Iterator[TextToImage]:
-    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # the exact tier
-    yield load_pipeline(folder, device="cuda")
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+def gpu(folder: Path) -> TextToImage:
+    return load_pipeline(folder, device="cuda")
 
 
 def last(pipe: TextToImage, recipe: Recipe) -> torch.Tensor:

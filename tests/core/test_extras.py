@@ -166,3 +166,15 @@ def test_a_word_was_never_seen_if_no_caption_has_it(tmp_path: Path, words: str |
 def test_of_a_model_without_a_list_nothing_is_said(tmp_path: Path) -> None:
     lexicon = load_pipeline(write_tiny(tmp_path / "model"), device="cpu").extras.lexicon
     assert not lexicon.complete and lexicon.unseen("a zebra") == []
+
+
+def test_a_link_out_of_the_models_folder_is_followed_for_no_extra(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "elsewhere").write_bytes(b"")
+    for name in ("reference.npz", "latents.safetensors", "clip/model.safetensors", "classifier/model.safetensors"):
+        (copy / name).unlink(missing_ok=True)
+        (copy / name).symlink_to(tmp_path / "elsewhere")
+    extras = load_pipeline(copy, device="cpu").extras
+    for what in ("reference", "training", "eyes", "judge"):
+        with pytest.raises(UserError, match="is a link out of the model's folder"):
+            getattr(extras, what)

@@ -8,7 +8,7 @@ import gradio as gr
 import pytest
 
 from studio import controls
-from studio.page import MOST_CODED, Page, coded
+from studio.page import MOST_CODED, Page, coded, head
 from studio.settings import Settings
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -111,3 +111,12 @@ def test_a_code_is_made_for_what_a_phone_can_open_and_read() -> None:
     assert coded("http://192.168.1.5:7860/?v=1&prompt=a+cat")["code"].startswith("data:image/svg+xml")
     assert "--host 0.0.0.0" in coded("http://127.0.0.1:7860/?v=1")["told"]
     assert "too long" in coded("http://192.168.1.5/?prompt=" + "x" * MOST_CODED)["told"]
+
+
+def test_what_was_assumed_of_a_model_is_said_on_the_page_and_nothing_else_of_its_files() -> None:
+    note = "Nothing in or beside a.safetensors says what its network predicts: eps is assumed."
+    with gr.Blocks() as demo:
+        head("a", ["The file's title: a", note])
+        head("b", [])
+    said = [block.value for block in demo.blocks.values() if getattr(block, "elem_id", "") == "assumed"]
+    assert said == [note]
