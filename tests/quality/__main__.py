@@ -1,11 +1,12 @@
 """`python -m tests.quality`: how good the embedded model is, by a judge that only shares its training data.
 
-Needs the drawings (`python -m core.training data`). Prints one JSON object a row; trains the judge first, once.
+Needs the drawings (`python -m core.training data`). Prints one JSON object a row; the first that asks the judge trains it, once.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -43,10 +44,14 @@ def main() -> int:
     catalogue = Catalogue(pipe.extras.vocabulary, options.data)
     if options.page:
         page(pipe, options.data).save(options.page, optimize=True)
-    for state in train(options.data, options.work, catalogue.hexcodes):
-        if state.step % 100 == 0:
-            sys.stderr.write(f"judge {state.step}/{state.steps} right {state.terms['right']:.2f}\n")
-    judge = Judge(options.work, options.data, catalogue.hexcodes)
+
+    @functools.cache
+    def judge() -> Judge:
+        for state in train(options.data, options.work, catalogue.hexcodes):
+            if state.step % 100 == 0:
+                sys.stderr.write(f"judge {state.step}/{state.steps} right {state.terms['right']:.2f}\n")
+        return Judge(options.work, options.data, catalogue.hexcodes)
+
     for row in options.rows:
         began = time.perf_counter()
         found = measure(row, pipe, judge, catalogue, options.every)
@@ -55,11 +60,11 @@ def main() -> int:
     return 0
 
 
-def measure(row: str, pipe: TextToImage, judge: Judge, catalogue: Catalogue, every: int) -> dict[str, Any]:
+def measure(row: str, pipe: TextToImage, judge: Callable[[], Judge], catalogue: Catalogue, every: int) -> dict[str, Any]:
     """One row of the table."""
     if row == "judge":  # what the judge says of the drawings themselves, as the VAE gives them back
         questions = asked(catalogue, "trained")[::every]
-        found = scores(judge, _rebuilt(pipe, catalogue, questions), questions)
+        found = scores(judge(), _rebuilt(pipe, catalogue, questions), questions)
     elif row == "vae":
         pictures = drawings(catalogue.data, catalogue.held_out[::every])
         quality = torch.cat([psnr(_again(pipe, part), part) for part in pictures.split(16)])
@@ -70,7 +75,7 @@ def measure(row: str, pipe: TextToImage, judge: Judge, catalogue: Catalogue, eve
         return frechet(pipe, catalogue, every)
     else:
         questions = asked(catalogue, row)[::every]
-        found = scores(judge, torch.cat(list(drawn(pipe, questions))), questions)
+        found = scores(judge(), torch.cat(list(drawn(pipe, questions))), questions)
     return {"n": len(questions)} | {name: round(value, 4) for name, value in found.items()}
 
 
