@@ -8,7 +8,15 @@ window.studio = (() => {
   style.textContent = hide.map((name) => `.gradio-container .set-${name} { display: none !important; }`).join("\n");
   document.head.append(style);
 
-  let open = false; // nothing is kept before what was kept is back on the page
+  let open = false; // nothing is kept before what was kept is back on the page, or what a link says is there
+  let pressed = null; // whoever presses a button of a tab before that means what the link says: the last press waits for it
+  document.addEventListener("click", (event) => {
+    const button = !open && event.target.closest && event.target.closest("#tabs button:not([role=tab])");
+    if (!button) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    pressed = button;
+  }, true);
   const place = () => [...document.querySelectorAll("[role=tab][aria-selected=true]")].filter((tab) => tab.offsetParent).map((tab) => tab.dataset.tabId);
 
   const look = ({ projector, dark }) => {
@@ -52,7 +60,10 @@ window.studio = (() => {
       look(saved);
       return { ...saved, again: reloaded && saved.query === location.search };
     },
-    ready() { open = true; },
+    ready() {
+      open = true;
+      if (pressed) setTimeout(() => pressed.click(), 50); // what was set has reached its widgets by then
+    },
     get open() { return open; },
     async keep(kept, names, values) {
       if (!open) return kept;

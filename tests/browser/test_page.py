@@ -12,7 +12,7 @@ import pytest
 from studio.app import TABS
 from studio.links import local_network
 from tests.browser.conftest import SIZES, choose, free_port, start
-from tests.browser.test_prompt import HOSTILE, toast
+from tests.browser.test_prompt import DONE, HOSTILE, toast
 
 LABELS = [label for label, _ in TABS]
 LINK = "#share-link textarea, #share-link input"
@@ -68,6 +68,21 @@ def test_the_link_to_a_state_opens_it_and_is_the_link_to_it(open_page: Any, link
     filled(page, selector, text)
     again = shared(page)
     assert sorted(again[1:].split("&")) == sorted(link[1:].split("&"))
+
+
+def test_who_presses_before_a_link_is_in_place_gets_what_the_link_says(open_page: Any, studio: str) -> None:
+    page, held, late = ready(open_page()), [], [True]
+    page.route("**/queue/join**", lambda route: held.append(route) if late else route.continue_())  # the link's word comes late
+    page.goto(f"{studio}?v=1&prompt=a+green+frog&seed=4242&steps=2")
+    page.locator("#generate").click()
+    page.wait_for_timeout(1000)
+    assert not page.evaluate("window.studio.open") and page.locator("#stage img").count() == 0
+    late.clear()
+    for route in held:
+        route.continue_()
+    page.wait_for_selector(DONE)
+    assert "seed 4242" in page.locator("#stage .made").inner_text()
+    assert page.locator("#stage .words").inner_text() == "a green frog"
 
 
 def test_the_link_follows_what_is_changed_and_what_is_to_be_hidden(open_page: Any) -> None:

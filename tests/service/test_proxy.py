@@ -64,7 +64,6 @@ def test_the_page_works_in_a_browser_under_the_sub_path(behind, chromium):
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("response", lambda got: faults.append(f"{got.status} {got.url}") if got.status >= 400 else None)
         page.goto(f"{public}?v=1&prompt=a+cat&steps=3&seed=4")
-        page.wait_for_function("window.studio?.open")
         page.click("#generate")
         page.wait_for_selector("#stage .tiles img[src^='http']")
         assert page.evaluate("document.querySelector('#stage .tiles img').naturalWidth") == 32
