@@ -4,6 +4,17 @@
 const root = element.querySelector(".lessons");
 let sheet = null; // {name, answers}: what lies open for printing
 const keys = {}; // by lesson, as far as they were measured here
+const drawn = new Map(); // what each box was last drawn from
+
+// Draw a box anew only where what it shows has changed: a button that is being pressed stays.
+function draw(name, state, fill) {
+  const mark = JSON.stringify(state);
+  if (drawn.get(name) === mark) return;
+  drawn.set(name, mark);
+  const box = root.querySelector(`:scope > .${name}`) || make("div", name, root);
+  box.replaceChildren();
+  fill(box);
+}
 
 const button = (parent, label, act, kind = "") => {
   const node = make("button", kind, parent, label);
@@ -12,8 +23,7 @@ const button = (parent, label, act, kind = "") => {
   return node;
 };
 
-function cards(lessons, running, keyed) {
-  const box = make("div", "cards", root);
+function cards(box, lessons, running, keyed) {
   for (const lesson of lessons) {
     const card = make("article", "card", box);
     make("span", "minutes", card, `${lesson.minutes} minutes`);
@@ -32,8 +42,8 @@ function cards(lessons, running, keyed) {
   }
 }
 
-function paper(lesson) {
-  const box = make("section", "sheet", root);
+function paper(desk, lesson) {
+  const box = make("section", "sheet", desk);
   const bar = make("div", "row", box);
   button(bar, "Print", () => window.print(), "go");
   button(bar, "Close", () => { sheet = null; show(); });
@@ -71,10 +81,10 @@ function show() {
   if (!lessons) return;
   if (keyed && key) keys[keyed] = key;
   if (!running && keyed && !Object.keys(key || {}).length) delete keys[keyed]; // to be asked for again
-  root.replaceChildren();
-  cards(lessons, running, keyed);
+  draw("cards", [lessons, running, keyed], (box) => cards(box, lessons, running, keyed));
   const open = sheet && lessons.find((lesson) => lesson.name === sheet.name);
-  if (open) paper(open);
+  const said = open && [sheet, open, keys[open.name], studio.guesses.all()];
+  draw("desk", said, (box) => { if (open) paper(box, open); });
   say(status);
 }
 

@@ -11,7 +11,7 @@ window.studio = (() => {
   let open = false; // nothing is kept before what was kept is back on the page, or what a link says is there
   let pressed = null; // whoever presses a button of a tab before that means what the link says: the last press waits for it
   document.addEventListener("click", (event) => {
-    const button = !open && event.target.closest && event.target.closest("#tabs button:not([role=tab])");
+    const button = !open && event.target.closest && event.target.closest("#tabs button:not([role=tab], .label-wrap)"); // what unfolds, may
     if (!button) return;
     event.stopImmediatePropagation();
     event.preventDefault();

@@ -18,7 +18,7 @@ DONE, RUNNING, STOPPED = (f"#stage [data-state={state}]" for state in ("done", "
 def opened_by(link: str, open_page: Any) -> Any:
     """A page whose widgets show what the link says."""
     page = open_page(link)
-    page.wait_for_function("document.querySelector('#prompt textarea')?.value")
+    page.wait_for_function("window.studio?.open && document.querySelector('#prompt textarea')?.value")
     return page
 
 

@@ -263,14 +263,25 @@ def test_in_a_batch_one_may_stop_and_one_may_fail_and_the_others_never_hear_of_i
 def test_other_work_has_its_turn_and_uses_runs_that_are_known(pipe, engine):
     recipe = Recipe(prompt="a cat")
     events(engine.submit(recipe, "one"))
+    seen = threading.Event()
 
     def work():
         known = yield from engine.run(recipe)
         yield "half"
+        assert seen.wait(10)  # only the newest event is kept for whoever is late
         new = yield from engine.run(recipe.replace(seed=1))
         return known, new
 
-    found = events(engine.compute(work, "one"))
+    async def read():
+        found = []
+        with engine.compute(work, "one") as job:
+            async for event in job:
+                found.append(event)
+                if event == "half":
+                    seen.set()
+        return found
+
+    found = asyncio.run(asyncio.wait_for(read(), 20))
     assert "half" in found and any(isinstance(event, Preview) for event in found)
     known, new = found[-1].value
     assert right(pipe, known.recipe, known.images) and new.recipe.seed == 1 and len(pipe.log) == 40
