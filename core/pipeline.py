@@ -347,10 +347,14 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
     return torch.from_numpy(pixels / 127.5 - 1).permute(0, 3, 1, 2)
 
 
+def to_bytes(x: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W] in [−1, 1] as 8 bits a number, uint8 of the same shape, on the CPU."""
+    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+
+
 def to_images(x: Tensor) -> list[Image.Image]:
     """Pictures [B, 3, H, W] in [−1, 1] as 8-bit images."""
-    pixels = ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(one) for one in pixels]
+    return [Image.fromarray(one) for one in to_bytes(x).permute(0, 2, 3, 1).numpy()]
 
 
 def load_pipeline(

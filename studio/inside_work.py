@@ -25,7 +25,7 @@ from studio.figures_labs import number
 from studio.figures_latents import source_of
 from studio.film import small
 from studio.jobs import Run
-from studio.labwork import Work, kept
+from studio.lab_work import Work, kept
 from studio.status import Partial, View
 
 CHOSEN = "part"  # what is off: the part chosen on the map

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from core.pipeline import to_bytes
 from core.sampling import Step
 
 if TYPE_CHECKING:
@@ -84,8 +85,7 @@ def shrunk(latents: Tensor, side: int) -> Tensor:
 
 def eight_bits(rgb: Tensor) -> np.ndarray:
     """Pictures [N, 3, H, W] in [−1, 1] as [N, H, W, 3] of 8 bits."""
-    pixels = ((rgb.float().clamp(-1, 1) + 1) * 127.5).round().cpu().numpy().astype(np.uint8)
-    return np.moveaxis(pixels, 1, -1)
+    return to_bytes(rgb).permute(0, 2, 3, 1).numpy()
 
 
 def _tiled(tiles: np.ndarray) -> Image.Image:

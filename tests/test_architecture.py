@@ -16,7 +16,7 @@ CORE = [path for path in SOURCES if path.is_relative_to(ROOT / "core")]
 # Every module may import what stands here for the longest prefix of its name, what lies inside that prefix, and LEAVES.
 LEAVES = {"core.errors", "core.files", "core.pages"}  # these import nothing of ours but each other
 PURE = "png infotext foreign links lessons figures uploads checks grids dots"
-PURE += " figures_schedules figures_noising figures_samplers figures_labs figures_live figures_evaluate"
+PURE += " figures_schedules figures_noising figures_samplers figures_labs figures_train figures_evaluate"
 WORDS = "words starts restored"  # what goes into a picture and comes back from one
 FILM = "strip film looks probe movie figures_inside"  # what a run is shown as
 GUIDED = ["status", "figures_guidance", "sweep", "guided", "sweep_endpoint"]  # work for the engine, and what it shows
@@ -71,16 +71,16 @@ MAY_IMPORT = {
     "studio.downloads": FIGURES | {"studio.controls"},
     **dict.fromkeys(WORK, FIGURES | WORK | {"studio.engine", "studio.jobs", "studio.controls"}),
     "studio.contests": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
-    "studio.labwork": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
-    "studio.livework": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
-    "studio.inside_work": FIGURES | {"studio.engine", "studio.jobs", "studio.status", "studio.labwork", "studio.figures_latents"},
+    "studio.lab_work": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
+    "studio.train_work": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
+    "studio.inside_work": FIGURES | {"studio.engine", "studio.jobs", "studio.status", "studio.lab_work", "studio.figures_latents"},
     "studio.clip_work": FIGURES | {"studio.status", "studio.figures_latents"},
-    "studio.evalwork": FIGURES | {"studio.engine", "studio.status"},
+    "studio.evaluate_work": FIGURES | {"studio.engine", "studio.status"},
     "studio.darkroom": FIGURES | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings", "studio.status"},
     **dict.fromkeys(PROMPTING, FIGURES | PROMPTING | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings"}),
     "studio.tabs": FIGURES | WORK | {"studio.options", "studio.engine", "studio.jobs", "studio.controls"}
-    | PROMPTING | {"studio.downloads", "studio.darkroom", "studio.contests", "studio.settings", "studio.labwork"}
-    | {"studio.livework", "studio.inside_work", "studio.clip_work", "studio.evalwork"},
+    | PROMPTING | {"studio.downloads", "studio.darkroom", "studio.contests", "studio.settings", "studio.lab_work"}
+    | {"studio.train_work", "studio.inside_work", "studio.clip_work", "studio.evaluate_work"},
     "studio.app": {"core", "studio"},
     "launch": {"studio.options", "studio.command"},
     **dict.fromkeys(LEAVES, frozenset()),

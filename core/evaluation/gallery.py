@@ -21,7 +21,8 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.extras import Origin
-from core.pipeline import TextToImage
+from core.pipeline import TextToImage, to_bytes
+from core.training.captions import prompt
 
 BATCH = 8
 NEEDS = ("latents", "clip")
@@ -58,7 +59,7 @@ def joined(parts: Sequence[Seen]) -> Seen:
 def look(pipe: TextToImage, pictures: Tensor, words: np.ndarray | None = None) -> Seen:
     """Pictures [n, 3, H, W] in [−1, 1] as the CLIP sees them; `words`: the unit vectors of their captions."""
     features = pipe.extras.eyes.of_pictures(pictures.to(pipe.device)).cpu().double().numpy()
-    return Seen(bytes_of(pictures), features, words)
+    return Seen(to_bytes(pictures), features, words)
 
 
 @torch.no_grad()
@@ -70,11 +71,6 @@ def classified(pipe: TextToImage, seen: Seen) -> Seen:
     both = pipe.extras.judge.network(pipe.vae.encode(x).mean * pipe.vae.config.scaling_factor, pipe.schedule.at(0).t)
     fine, coarse = (head.double().softmax(-1).cpu().numpy() for head in (both.fine, both.coarse))
     return replace(seen, fine=fine, coarse=coarse)
-
-
-def bytes_of(x: Tensor) -> Tensor:
-    """Pictures in [−1, 1] as uint8."""
-    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
 def floats_of(pictures: Tensor) -> Tensor:
@@ -140,4 +136,4 @@ class Gallery:
 
 def caption(origin: Origin) -> str:
     """What a training picture was trained with most often."""
-    return f"{origin.label}, {origin.style}" if origin.style else origin.label
+    return prompt(origin.label, origin.style) if origin.style else origin.label

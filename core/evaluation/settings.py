@@ -21,10 +21,10 @@ from torch import Tensor
 from core.adherence import adherence, diversity
 from core.assumptions.line import over_runs, unit_noise
 from core.evaluation.damage import measured
-from core.evaluation.gallery import Gallery, Seen, bytes_of, caption
+from core.evaluation.gallery import Gallery, Seen, caption
 from core.metrics import METRICS, Interval, clip_scores
 from core.perfect import some_indices
-from core.pipeline import TextToImage
+from core.pipeline import TextToImage, to_bytes
 from core.prediction import unconditional
 from core.recipe import Recipe
 from core.sampling import sample
@@ -107,7 +107,7 @@ def quality(gallery: Gallery, setting: Setting, prompts: Sequence[str]) -> Gener
     features = pipe.extras.eyes.of_pictures(pictures).cpu().double().numpy()
     words = pipe.extras.eyes.of_words(list(prompts)).cpu().double().numpy().repeat(SEEDS, 0)
     shape = (len(prompts), SEEDS)
-    seen = Seen(bytes_of(pictures), features, words)
+    seen = Seen(to_bytes(pictures), features, words)
     shown = seen.pictures[:: max(1, len(features) // SHOWN)][:SHOWN]
     could_be, covered, kernel = (measured(METRICS[name], gallery.real, seen) or NOTHING for name in STORED)
     score, apart = adherence(clip_scores(features, words).reshape(shape)), diversity(features.reshape(*shape, -1))

@@ -15,7 +15,6 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -148,7 +147,7 @@ def learnt(few: Few, schedule: Schedule, steps: int, every: int = 25, seed: int 
     for drop in DROPS:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            trainers.append(Trainer(Task(few, schedule, drop, run), Path("nothing is kept"), torch.device("cpu")))
+            trainers.append(Trainer(Task(few, schedule, drop, run), None, torch.device("cpu")))
     shown = [copy.deepcopy(trainer.network).eval().requires_grad_(False) for trainer in trainers]
     models = tuple(NetworkModel(network, schedule, "v") for network in shown)
     for step in range(1, steps + 1):

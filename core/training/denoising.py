@@ -3,7 +3,7 @@
     x_t = alpha·x0 + sigma·eps,   v = alpha·eps − sigma·x0,   loss = E ‖v_theta(x_t, t, c) − v‖²        (2202.00512, 2112.10752)
 
 A share `drop` of the captions is replaced by the empty one, so that one network learns both eps(x, c) and eps(x, ∅)
-(2207.12598). The text encoder is frozen, and what it says is whitened (core/training/whitening.py).
+(2207.12598). The text encoder is frozen.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from core.nets.unet import UNet
 from core.schedules import Schedule
 from core.training.captions import CaptionTable
 from core.training.loop import WHOLE, RunConfig
-from core.training.whitening import Whitening
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,10 @@ def draw_noised(
 
 
 class States:
-    """The frozen text encoder's states of texts, whitened, float16 [B, L, D]: the first `most` texts drawn are remembered."""
+    """The frozen text encoder's states of texts, float16 [B, L, D]: the first `most` texts drawn are remembered."""
 
-    def __init__(self, text: TextEncoder, tokens: Tensor, whiten: Whitening, most: int = 40_000) -> None:
-        self.text, self.tokens, self.whiten = text.eval().requires_grad_(False), tokens, whiten
+    def __init__(self, text: TextEncoder, tokens: Tensor, most: int = 40_000) -> None:
+        self.text, self.tokens = text.eval().requires_grad_(False), tokens
         self.place = torch.full((len(tokens),), -1)  # of each text among the remembered ones
         self.known = 0
         # Only what is written takes memory.
@@ -81,7 +80,7 @@ class States:
         out[~new] = self.values[self.place[every[~new]]]
         if new.any():
             ids = self.tokens[every[new]].long().to(next(self.text.parameters()).device)
-            out[new] = self.whiten(self.text(ids).states.cpu()).half()
+            out[new] = self.text(ids).states.cpu().half()
             kept = min(int(new.sum()), len(self.values) - self.known)
             here = slice(self.known, self.known + kept)
             self.values[here] = out[new][:kept]
@@ -103,14 +102,13 @@ class UNetTask:
         latents: Latents,
         captions: CaptionTable,
         text: TextEncoder,
-        whiten: Whitening,
         drop: float = 0.1,
     ) -> None:
         self.run, self.schedule, self.latents, self.captions, self.drop = run, schedule, latents, captions, drop
         self.network = UNet(config)
         if captions.tokens is None:
             raise UserError("This table of captions has no tokens: call tokenised(tokenizer.encode) on it first.")
-        self.states = States(text, captions.tokens, whiten)
+        self.states = States(text, captions.tokens)
 
     def loss(
         self, rng: np.random.Generator, generator: torch.Generator, share: slice = WHOLE

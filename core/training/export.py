@@ -25,7 +25,6 @@ from core.nets.clip import Clip
 from core.nets.configs import UNetConfig
 from core.nets.tokenizer import spelled
 from core.training.art import Progress
-from core.training.captions import prompt
 from core.training.contrastive import shrink
 from core.training.data import Pictures, attribution, vocabulary
 from core.training.loop import trained_weights, write_checkpoint
@@ -94,7 +93,7 @@ def export(plan: Plan, out: Path) -> Iterator[Progress]:
     write_component(out, "clip", plan.vision_config().to_json(), rest)
     yield Progress("export", 2, 5)
     config = UNetConfig(**tuples(plan.config("unet")["network"]))
-    write_component(out, "unet", config.to_json(), plan.whitening().folded(trained_weights(plan.folder("unet"))))
+    write_component(out, "unet", config.to_json(), trained_weights(plan.folder("unet")))
     yield Progress("export", 3, 5)
     if any(plan.folder("classifier").glob("checkpoint-*")):
         classifier = build("classifier", plan).network
@@ -135,18 +134,9 @@ def restore(plan: Plan, folder: Path) -> Iterator[Progress]:
     for done, part in enumerate(PARTS, start=1):
         if made.get(part):
             weights = shipped_weights(folder, part)
-            if part == "unet":
-                weights = plan.whiten(shipped_texts(folder)).unfolded(weights)
             state = {"step": made[part]["step"], "seconds": 60 * made[part]["minutes"], "curve": made[part]["curve"]}
             write_checkpoint(plan.folder(part) / f"checkpoint-{state['step']:08d}", weights, weights, {}, state)
         yield Progress("restore", done, len(PARTS))
-
-
-def shipped_texts(folder: Path) -> list[str]:
-    """What a shipped folder itself tells of its captions: the prompts that it claims, and every word."""
-    claims = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-    prompts = [prompt(c["label"], s["word"]) for c in claims["concepts"] for s in claims["styles"]]
-    return [*prompts, *(folder / "words.txt").read_text(encoding="utf-8").split()]
 
 
 def shipped_weights(folder: Path, part: str) -> dict[str, Tensor]:

@@ -137,9 +137,9 @@ class Team:
 
 
 class Trainer:
-    """Network, optimiser and averaged weights of one task, on one device, with checkpoints in a folder."""
+    """Network, optimiser and averaged weights of one task, on one device, with checkpoints in a folder, or without any."""
 
-    def __init__(self, task: Task, folder: Path, device: torch.device) -> None:
+    def __init__(self, task: Task, folder: Path | None, device: torch.device) -> None:
         self.task, self.folder, self.device, self.team = task, folder, device, Team.here()
         run = task.run
         if run.batch % self.team.size:
@@ -191,8 +191,10 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint beside the last one, then drop the last one; in a team, its first process does."""
+        if self.folder is None or not self.team.leads:
+            return
         target = self.folder / f"checkpoint-{self.step:08d}"
-        if target.exists() or not self.team.leads:
+        if target.exists():
             return
         names = {id(p): n for n, p in self.network.named_parameters()}
         moments = {
@@ -207,7 +209,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Take up the newest checkpoint, if there is one."""
-        found = sorted(self.folder.glob("checkpoint-*"))
+        found = sorted(self.folder.glob("checkpoint-*")) if self.folder else []
         if not found:
             return
         self.network.load_state_dict(load_file(found[-1] / "network.safetensors"))

@@ -7,7 +7,7 @@ unet/, classifier/. Each part needs what stands before it:  data → vae → lat
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +34,6 @@ from core.training.denoising import Latents, UNetTask
 from core.training.languages import COLOURS
 from core.training.loop import RunConfig, Task, fit, trained_weights
 from core.training.packages import SOURCES
-from core.training.whitening import Whitening
 
 CONFIGS = Path(__file__).parent / "configs"
 PARTS = ("vae", "clip", "unet", "classifier")  # in the order in which they are trained
@@ -107,20 +106,6 @@ class Plan:
         encoder.text_model.load_state_dict(self.clip().text_model.state_dict())
         return encoder.eval().to(self.device)
 
-    def whitening(self) -> Whitening:
-        """That of the text states, measured once: `restore` has done it for weights that ship, else the captions decide."""
-        path = self.folder("unet") / "whitening.safetensors"
-        return Whitening.load(path) if path.exists() else self.whiten(self.tier("unet").captions.texts)
-
-    @torch.no_grad()
-    def whiten(self, texts: Sequence[str], most: int = 2000) -> Whitening:
-        """Measure the whitening on at most so many of these texts, evenly chosen, and keep it."""
-        text, chosen = self.text_encoder(), list(texts)[:: max(1, -(-len(texts) // most))]
-        ids = self.tokenizer.encode(chosen).to(self.device)
-        made = Whitening.of(torch.cat([text(part).states.cpu() for part in ids.split(64)]))
-        made.save(self.folder("unet") / "whitening.safetensors")
-        return made
-
     def vae(self) -> AutoencoderKL:
         """The trained VAE with its latent statistics folded in, as `encode_latents` left it."""
         vae = AutoencoderKL(VAEConfig(**tuples(self.config("vae")["network"])))
@@ -182,7 +167,7 @@ def build(part: str, plan: Plan) -> Task:
     if part == "unet":
         return UNetTask(
             UNetConfig(**tuples(config["network"])), run, SCHEDULES[SCHEDULE](), plan.latents(), plan.tier(part).captions,
-            plan.text_encoder(), plan.whitening(), config["drop"],
+            plan.text_encoder(), config["drop"],
         )  # fmt: skip
     if part == "classifier":
         rows = plan.tier("unet").rows  # the latents are theirs

@@ -1,10 +1,12 @@
 """A pipeline that needs no weights: the same interface, a coloured square out of noise, as slow as it is told."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 import torch
 from PIL import Image
 
@@ -12,6 +14,27 @@ from core.prediction import Prediction
 from core.recipe import Recipe
 from core.sampling import Step
 from core.schedules import Level
+from studio.status import Partial
+
+
+def worked(work: Any) -> tuple[list[Partial | None], dict[str, Any]]:
+    """All that a piece of work yields, None for a turn of others, and its last view; every view has to be JSON, without NaN."""
+    seen: list[Partial | None] = []
+    while True:
+        try:
+            seen.append(next(work))
+        except StopIteration as end:
+            views = [end.value, *(one.view for one in seen if one is not None)]
+            for view in views:
+                orjson.dumps(view)  # as Gradio sends it: every key is a text
+                json.dumps(view, allow_nan=False)
+            return seen, end.value
+
+
+def shown(work: Any) -> tuple[list[Partial], dict[str, Any]]:
+    """What a piece of work shows meanwhile, and its last view."""
+    seen, view = worked(work)
+    return [one for one in seen if one is not None], view
 
 
 class FakePipeline:

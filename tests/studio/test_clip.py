@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +16,8 @@ from core import contrast, load_pipeline
 from core.errors import UserError
 from core.pipeline import TextToImage
 from studio import clip_work as work
-from studio.status import Partial
 from tests.core.tiny import write_tiny
+from tests.studio.fakes import shown
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +25,11 @@ def pipe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextToImage]:
     yield load_pipeline(write_tiny(Path(tmp_path_factory.mktemp("tiny"))), device="cpu")
 
 
-def worked(running: Any) -> tuple[list[Partial], dict[str, Any]]:
-    seen = []
-    while True:
-        try:
-            event = next(running)
-        except StopIteration as end:
-            json.dumps(end.value, allow_nan=False)
-            return seen, end.value
-        seen.append(event)
+
 
 
 def test_the_matrix_comes_with_pictures_captions_and_both_losses(pipe: TextToImage) -> None:
-    seen, view = worked(work.matched(pipe, 2, 0))
+    seen, view = shown(work.matched(pipe, 2, 0))
     made = view["matrix"]
     assert len(made["pictures"]) == len(made["captions"]) == len(made["cosines"]) == len(seen) == 2
     told = contrast.forms(torch.tensor(made["cosines"]), made["tau"])
@@ -51,12 +41,12 @@ def test_the_matrix_comes_with_pictures_captions_and_both_losses(pipe: TextToIma
 @pytest.mark.parametrize("size", [(64, 64), (40, 90)])
 def test_an_upload_is_compared_with_typed_names_or_all_that_are_known(pipe: TextToImage, size: tuple[int, int]) -> None:
     image, known = Image.new("RGB", size, "red"), dict[str, Tensor]()
-    _, typed = worked(work.classified(pipe, image, ["a red cat", "qzxv thing"], known))
+    _, typed = shown(work.classified(pipe, image, ["a red cat", "qzxv thing"], known))
     assert typed["zero"]["count"] == 2 and not known
     assert sum(row[2] for row in typed["zero"]["guesses"]) == pytest.approx(1, abs=1e-4)
-    first, own = worked(work.classified(pipe, image, [], known))
+    first, own = shown(work.classified(pipe, image, [], known))
     assert own["zero"]["count"] == 2 and set(known) == {"red cat", "blue apple"} and first
-    assert not worked(work.classified(pipe, image, [], known))[0]  # they are read once
+    assert not shown(work.classified(pipe, image, [], known))[0]  # they are read once
 
 
 def test_the_middle_square_is_what_is_seen() -> None:
@@ -78,7 +68,7 @@ def test_one_name_and_too_many_are_refused(text: str, why: str) -> None:
 
 def test_a_training_shows_its_curves_from_the_first_step_on(pipe: TextToImage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contrast.taught, "__defaults__", (0, 12, 60.0))
-    seen, view = worked(work.taught(pipe, 0))
+    seen, view = shown(work.taught(pipe, 0))
     loss, held = seen[0].view["charts"]
     assert loss["series"][0]["points"][0][0] == 0 and loss["series"][1]["points"][0][1] == pytest.approx(2 * math.log(2), rel=1e-5)
     assert held["series"][1]["points"][0][1] == 0.5 and [event.part for event in seen] == sorted(event.part for event in seen)
@@ -97,5 +87,5 @@ def test_a_model_without_eyes_says_so(tmp_path: Path) -> None:
     (folder / "clip" / "model.safetensors").unlink()
     blind = load_pipeline(folder, device="cpu")
     with pytest.raises(UserError, match="no CLIP that sees"):
-        worked(work.matched(blind, 2, 0))
+        shown(work.matched(blind, 2, 0))
     assert "no CLIP" in work.lacks(blind)

@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 import numpy as np
-import orjson
 import pytest
 
 from core import load_pipeline
@@ -21,14 +20,14 @@ from core.evaluation.clouds import clouds
 from core.evaluation.damage import Damage
 from core.evaluation.settings import OnRing, Quality, Setting
 from core.metrics import METRICS, Interval
-from studio import evalwork
+from studio import evaluate_work
 from studio import figures_evaluate as figures
 from studio.engine import Engine
-from studio.evalwork import Room
+from studio.evaluate_work import Room
 from studio.links import from_query
-from studio.status import Partial
 from studio.tabs.labs import evaluate
 from tests.core.tiny import write_tiny
+from tests.studio.fakes import shown
 
 SHORT = (Setting("dpmpp_2m", 10), Setting("dpmpp_2m", 20), Setting("ddim", 50), Setting("ddpm", settings.MANY))
 
@@ -40,19 +39,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     engine.close()
 
 
-def worked(work: Any) -> tuple[list[Partial], dict[str, Any]]:
-    """All that a piece of work shows meanwhile, and its last view; both have to be JSON."""
-    seen = []
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as end:
-            orjson.dumps(end.value)
-            json.dumps(end.value, allow_nan=False)
-            return seen, end.value
-        if event is not None:
-            json.dumps(event.view, allow_nan=False)
-            seen.append(event)
+
 
 
 # ------------------------------------------------------------------------------------------------- which metric notices?
@@ -60,7 +47,7 @@ def worked(work: Any) -> tuple[list[Partial], dict[str, Any]]:
 
 @pytest.mark.parametrize("damage", [Damage("noise", 1.0), Damage("duplicate", 6)], ids=lambda one: one.kind)
 def test_every_metric_is_shown_before_and_after_with_the_pictures_beside_it(room: Room, damage: Damage) -> None:
-    seen, view = worked(evalwork.noticed(room, damage, ["recall"]))
+    seen, view = shown(evaluate_work.noticed(room, damage, ["recall"]))
     assert [one["id"] for one in view["changes"]] == list(METRICS)
     assert [strip["name"] for strip in view["strips"]] == ["Before", "After"]
     assert view["strips"][0]["images"] != view["strips"][1]["images"]
@@ -73,19 +60,19 @@ def test_every_metric_is_shown_before_and_after_with_the_pictures_beside_it(room
 
 
 def test_the_pictures_are_looked_at_once(room: Room) -> None:
-    worked(evalwork.noticed(room, Damage("blur", 1.0), []))
-    seen, _ = worked(evalwork.noticed(room, Damage("blur", 1.0), []))
+    shown(evaluate_work.noticed(room, Damage("blur", 1.0), []))
+    seen, _ = shown(evaluate_work.noticed(room, Damage("blur", 1.0), []))
     assert not [event for event in seen if "this once" in event.line]
 
 
 def test_work_that_is_left_half_way_goes_on_where_it_was(tmp_path: Path) -> None:
     engine = Engine(load_pipeline(write_tiny(tmp_path / "tiny"), device="cpu"))
     room = Room(engine)
-    work = evalwork.noticed(room, Damage("blur", 1.0), [])
+    work = evaluate_work.noticed(room, Damage("blur", 1.0), [])
     next(work)
     work.close()
     assert 0 < (before := room.gallery.done) < len(room.gallery.rows)
-    _, view = worked(evalwork.noticed(room, Damage("blur", 1.0), []))
+    _, view = shown(evaluate_work.noticed(room, Damage("blur", 1.0), []))
     assert room.gallery.done == len(room.gallery.rows) > before and len(view["changes"]) == len(METRICS)
     engine.close()
 
@@ -138,7 +125,7 @@ def test_clouds_that_cannot_be_are_refused_in_a_sentence(values: tuple[Any, ...]
 
 def test_both_distances_are_drawn_against_the_number_of_pictures(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bias.curve, "__defaults__", (2, 0))
-    seen, view = worked(evalwork.numbered(room))
+    seen, view = shown(evaluate_work.numbered(room))
     frechet, kernel = view["charts"]
     assert [len(chart["series"]) for chart in (frechet, kernel)] == [3, 2] and "too few everywhere" in frechet["note"]
     assert [point[0] for point in frechet["series"][0]["points"]] == bias.sizes(room.gallery.each)
@@ -151,13 +138,13 @@ def test_both_distances_are_drawn_against_the_number_of_pictures(room: Room, mon
 @pytest.mark.parametrize("against", ["gamma", "nfe"])
 def test_each_setting_is_a_point_and_is_made_once(room: Room, against: str) -> None:
     chosen = [Setting("ddim", 2, 1.0), Setting("dpmpp_2m", 3, 2.0)]
-    seen, view = worked(evalwork.swept(room, chosen, 2, against))
+    seen, view = shown(evaluate_work.swept(room, chosen, 2, against))
     assert len(view["charts"]) == (6 if against == "gamma" else 5) and len(view["strips"]) == 2
     places = [point[0] for one in view["charts"][0]["series"] for point in one["points"]]
     assert places == ([1, 2] if against == "gamma" else [4, 6])
     made = [strip["name"] for event in seen for strip in event.view.get("strips", [])]
     assert any("forming" in name for name in made) or against == "nfe"  # made already
-    again, _ = worked(evalwork.swept(room, chosen, 2, against))
+    again, _ = shown(evaluate_work.swept(room, chosen, 2, against))
     assert len(again) == 2 and set(chosen) == {setting for setting, count in room.known if count == 2}
 
 
@@ -181,10 +168,10 @@ def test_the_headline_claims_are_one_table_that_fills_row_by_row(room: Room, mon
         yield from ()
         return Quality(setting, setting.steps, 0.1, 4 * len(prompts), *[value] * 5, room.gallery.tested.pictures[:2])
 
-    monkeypatch.setattr(evalwork, "HEADLINES", SHORT)
-    monkeypatch.setattr(evalwork, "on_ring", quick)
-    monkeypatch.setattr(evalwork, "quality", known)
-    seen, view = worked(evalwork.headlines(room, 2))
+    monkeypatch.setattr(evaluate_work, "HEADLINES", SHORT)
+    monkeypatch.setattr(evaluate_work, "on_ring", quick)
+    monkeypatch.setattr(evaluate_work, "quality", known)
+    seen, view = shown(evaluate_work.headlines(room, 2))
     rows = view["tables"][0]["rows"]
     assert [row[1:3] for row in rows] == [["10", "100×"], ["20", "50×"], ["50", "20×"], ["1,000", "1×"]]
     assert all(len(row) == len(figures.HEAD) and "–" not in row for row in rows)

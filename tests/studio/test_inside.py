@@ -11,7 +11,6 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-import orjson
 import pytest
 import torch
 from PIL import Image
@@ -23,9 +22,9 @@ from core.nets.configs import SD1_UNET
 from studio import figures_inside as figures
 from studio import inside_work as work
 from studio.engine import Engine
-from studio.status import Partial
 from studio.tabs.labs import inside
 from tests.core.tiny import write_tiny
+from tests.studio.fakes import shown
 
 RUN = Recipe(prompt="a red cat", steps=4, sampler="ddim", gamma=2, seed=1)
 
@@ -37,17 +36,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     made.close()
 
 
-def worked(running: Any) -> tuple[list[Partial], dict[str, Any]]:
-    seen = []
-    while True:
-        try:
-            event = next(running)
-        except StopIteration as end:
-            orjson.dumps(end.value)
-            json.dumps(end.value, allow_nan=False)
-            return seen, end.value
-        if event is not None:
-            seen.append(event)
+
 
 
 def pixels(source: str) -> np.ndarray:
@@ -83,18 +72,18 @@ def test_every_part_and_skip_can_be_chosen_by_words_of_its_own(engine: Engine) -
 
 
 def test_a_run_has_a_picture_for_every_step(engine: Engine) -> None:
-    seen, view = worked(work.ran(engine, RUN))
+    seen, view = shown(work.ran(engine, RUN))
     assert len(view["frames"]) == len(view["steps"]) == 4 and seen[-1].part == 1
     assert [step["t"] for step in view["steps"]] == sorted((step["t"] for step in view["steps"]), reverse=True)
 
 
 def test_every_part_and_skip_is_looked_into(engine: Engine) -> None:
     for _, name in figures.choices(engine.pipe.unet):
-        _, view = worked(work.looked(engine, RUN, 2, name))
+        _, view = shown(work.looked(engine, RUN, 2, name))
         assert view["part"] == name and view["step"] == 2 and np.isfinite(view["rms"])
         assert ("grid" in view) == (name != "time_embedding")
         assert len(view["norms"]) == (2 if ".resnets." in name and not name.startswith("skip") else 1)
-    assert worked(work.looked(engine, RUN, 50, "conv_out"))[1]["step"] == 4  # a shorter run has its last step
+    assert shown(work.looked(engine, RUN, 50, "conv_out"))[1]["step"] == 4  # a shorter run has its last step
 
 
 def test_a_channel_s_own_greatest_value_has_the_strongest_colour_and_nought_is_grey() -> None:
@@ -114,10 +103,10 @@ def test_channels_of_any_size_make_a_grid(shape: tuple[int, int, int]) -> None:
 
 
 def test_a_position_s_look_reaches_the_page(engine: Engine) -> None:
-    _, view = worked(work.attending(engine, RUN, 2, inside.FIRST, 0.2, 0.9))
+    _, view = shown(work.attending(engine, RUN, 2, inside.FIRST, 0.2, 0.9))
     assert len(view["v"]) == view["h"] * view["w"] and max(view["v"]) == 255 and view["even"] <= view["most"] <= 1
     with pytest.raises(UserError, match="no attention"):
-        worked(work.attending(engine, RUN, 2, "conv_in", 0.2, 0.9))
+        shown(work.attending(engine, RUN, 2, "conv_in", 0.2, 0.9))
 
 
 # ------------------------------------------------------------------------------------------------- switched off
@@ -125,7 +114,7 @@ def test_a_position_s_look_reaches_the_page(engine: Engine) -> None:
 
 @pytest.mark.parametrize("what", [name for _, name in inside.OFF])
 def test_each_switch_has_its_loss_its_curve_and_its_picture(engine: Engine, what: str) -> None:
-    seen, view = worked(work.switched(engine, RUN, 2, what, "skip:up_blocks.0.resnets.0"))
+    seen, view = shown(work.switched(engine, RUN, 2, what, "skip:up_blocks.0.resnets.0"))
     first, *rest = view["gallery"]
     assert first["name"] == "nothing off" and first["change"] is None and rest
     for one in rest:
@@ -140,7 +129,7 @@ def test_a_model_without_training_pictures_is_measured_on_the_picture_of_the_run
     (folder / "latents.safetensors").unlink()
     made = Engine(load_pipeline(folder, device="cpu"))
     try:
-        _, view = worked(work.switched(made, RUN, 2, "middle", ""))
+        _, view = shown(work.switched(made, RUN, 2, "middle", ""))
         assert "picture of this run under 4 draws" in view["of"] and len(view["gallery"]) == 2
     finally:
         made.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-import orjson
 import pytest
 
 from core import Recipe, load_pipeline
@@ -23,12 +21,12 @@ from core.claims import CLAIMS
 from core.errors import UserError
 from core.metrics import Interval
 from studio import figures_labs as figures
-from studio import labwork
+from studio import lab_work
 from studio.engine import Engine
-from studio.status import Partial
 from studio.tabs.labs.assumptions import CHOICES, TEXTS, one_step
 from studio.tabs.labs.bench import measuring
 from tests.core.tiny import write_tiny
+from tests.studio.fakes import shown
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +36,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     made.close()
 
 
-def worked(work: Any) -> tuple[list[Partial], dict[str, Any]]:
-    """All that a piece of work shows meanwhile, and its last view, which has to be whole: a slow page sees no other."""
-    seen = []
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as end:
-            orjson.dumps(end.value)  # as Gradio sends it: every key is a text
-            json.dumps(end.value, allow_nan=False)  # JSON knows no NaN
-            return seen, end.value
-        if event is not None:
-            seen.append(event)
+
 
 
 def intervals(chart: dict[str, Any], name: str) -> list[list[float]]:
@@ -62,7 +49,7 @@ def intervals(chart: dict[str, Any], name: str) -> list[list[float]]:
 def test_the_first_lab_shows_justification_and_limitation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "STEPS", (3, 10, 40))
     monkeypatch.setattr(forward.off_symbols, "__defaults__", (("ddim", "ddpm"), (3, 10, 40), 0))
-    seen, view = worked(labwork.gaussian_forward())
+    seen, view = shown(lab_work.gaussian_forward())
     justified, limited = view["charts"]
     assert len(seen) == 7 and [event.part for event in seen] == sorted(event.part for event in seen)
     assert all(low <= value <= high for _, value, low, high in intervals(justified, "mean, walked"))
@@ -73,7 +60,7 @@ def test_the_first_lab_shows_justification_and_limitation(monkeypatch: pytest.Mo
 
 def test_small_steps_show_the_loss_the_price_and_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moves, "STEPS", (2, 10))
-    _, view = worked(labwork.small_steps())
+    _, view = shown(lab_work.small_steps())
     loss, price, chain = view["charts"]
     nats = [value for _, value, *_ in intervals(loss, "to the data")]
     steps = [value for _, value, *_ in intervals(price, "steps needed")]
@@ -82,7 +69,7 @@ def test_small_steps_show_the_loss_the_price_and_the_chain(monkeypatch: pytest.M
 
 
 def test_the_walks_differ_in_memory_only() -> None:
-    _, view = worked(labwork.markov())
+    _, view = shown(lab_work.markov())
     same, memory, tracks = view["charts"]
     critical = intervals(same, "5 % by chance")[0][1]
     above = [value > critical for _, value, *_ in intervals(same, "DDPM against DDIM")]
@@ -93,7 +80,7 @@ def test_the_walks_differ_in_memory_only() -> None:
 
 def test_reverse_moves_are_drawn_beside_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moves.gaussian_moves, "__defaults__", (("ddpm", "ddim"), (2, 30), 0))
-    seen, view = worked(labwork.gaussian_reverse())
+    seen, view = shown(lab_work.gaussian_reverse())
     distance, balance = view["charts"]
     assert len(seen) == 4 and {one["name"] for one in distance["series"]} == {"DDPM", "DDIM", "chance alone"}
     assert intervals(balance, "the data")[0][1] == pytest.approx(0.4)
@@ -124,12 +111,12 @@ def test_a_step_that_cannot_be_is_refused_in_a_sentence(beta: Any, at: Any) -> N
 
 def test_every_assumption_has_its_text_and_its_work() -> None:
     names = [name for _, name in CHOICES]
-    assert len(names) == 6 and set(TEXTS) == set(names) == {*labwork.ASSUMPTIONS, "world"}
+    assert len(names) == 6 and set(TEXTS) == set(names) == {*lab_work.ASSUMPTIONS, "world"}
     assert [text.split(".")[0].strip("*\n ") for text in TEXTS.values()] == list("123456")
 
 
 def test_the_closed_world_shows_three_worlds_and_words(engine: Engine) -> None:
-    seen, view = worked(labwork.closed_world_of(engine.pipe))
+    seen, view = shown(lab_work.closed_world_of(engine.pipe))
     assert len(seen) == 3 and [len(bar["bars"]) for bar in view["bars"]] == [3, 3, 2]
     assert all(low <= value <= high for bar in view["bars"] for _, value, low, high in bar["bars"])
     assert all(source.startswith("data:image/png") for world in view["pictures"] for row in world["rows"] for source in row)
@@ -143,7 +130,7 @@ RUN = Recipe(prompt="a red cat", steps=5, sampler="ddim", gamma=2, seed=1, width
 
 @pytest.mark.parametrize("named", [False, True])
 def test_a_run_is_shown_step_by_step_first_roughly_then_finely(engine: Engine, named: bool) -> None:
-    seen, view = worked(labwork.compared(engine, RUN, named))
+    seen, view = shown(lab_work.compared(engine, RUN, named))
     assert len(view["frames"]) == len(view["steps"]) == 5 and all(len(frame) == 3 for frame in view["frames"])
     first = next(event for event in seen if event.view.get("steps"))
     assert all(rough != fine for rough, fine in zip(first.view["frames"], view["frames"], strict=True))
@@ -153,7 +140,7 @@ def test_a_run_is_shown_step_by_step_first_roughly_then_finely(engine: Engine, n
 
 def test_a_prompt_without_a_trained_name_is_told_so(engine: Engine) -> None:
     with pytest.raises(UserError, match="no trained name"):
-        worked(labwork.compared(engine, RUN.replace(prompt="qzxv"), True))
+        shown(lab_work.compared(engine, RUN.replace(prompt="qzxv"), True))
 
 
 def test_the_difference_is_black_where_pictures_agree() -> None:
@@ -174,7 +161,7 @@ def test_there_is_a_card_for_every_claim_with_its_question() -> None:
 
 
 def test_a_measured_claim_brings_number_verdict_and_replay(engine: Engine) -> None:
-    _, view = worked(labwork.measured(engine, "ddim_update"))
+    _, view = shown(lab_work.measured(engine, "ddim_update"))
     found = view["finding"]
     assert found["id"] == "ddim_update" and found["verdict"] == "confirmed" and found["value"] < 1e-6
     assert found["link"].startswith("?v=1&tab=denoise") and "eta 0.7" in found["replay"]

@@ -15,7 +15,7 @@ import pytest
 from core import load_pipeline
 from core.claims import CLAIMS
 from core.errors import UserError
-from studio import app, labwork
+from studio import app, lab_work
 from studio import lessons as written
 from studio import page as around
 from studio.engine import Engine
@@ -112,7 +112,7 @@ def test_the_key_measures_the_claims_of_a_lesson(engine: Engine) -> None:
     async def asked(data: Any) -> list[dict[str, Any]]:
         return [view async for view in measuring(engine, gr.Request(session_hash="somebody"), gr.EventData(None, data))]
 
-    work = labwork.keyed(engine, ["inception", "pixels"])
+    work = lab_work.keyed(engine, ["inception", "pixels"])
     shown = []
     while True:
         try:
@@ -128,14 +128,14 @@ def test_the_key_measures_the_claims_of_a_lesson(engine: Engine) -> None:
 
 
 def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(engine: Engine, name: str) -> labwork.Work:
+    def failing(engine: Engine, name: str) -> lab_work.Work:
         if name == "bad":
             raise UserError("This model has none.")
         return {"finding": {"shown": "1"}, "line": ""}
         yield
 
-    monkeypatch.setattr(labwork, "measured", failing)
-    work = labwork.keyed(engine, ["bad", "good"])
+    monkeypatch.setattr(lab_work, "measured", failing)
+    work = lab_work.keyed(engine, ["bad", "good"])
     with pytest.raises(StopIteration) as end:
         while True:
             next(work)

@@ -18,7 +18,6 @@ from core.training.autoencoder import VAELoss, VAETask
 from core.training.captions import CaptionTable
 from core.training.denoising import Latents, States, UNetTask
 from core.training.loop import WHOLE, RunConfig, fit, trained_weights
-from core.training.whitening import Whitening
 from tests.training.test_loop import CPU, Copy
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +26,6 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from core.training.whitening import Whitening
 from tests.training.test_loop import CPU, Copy, fit
 
 print(json.dumps([state.loss for state in fit(Copy(), Path(sys.argv[1]), CPU)]))
@@ -47,9 +45,6 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     one, two = trained_weights(tmp_path / "one"), trained_weights(tmp_path / "two")
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6)
-
-
-PLAIN = Whitening(torch.zeros(16, dtype=torch.float64), torch.eye(16, dtype=torch.float64))
 
 
 def mean_of_shares(task: UNetTask | VAETask, of: int) -> tuple[float, float]:
@@ -80,7 +75,7 @@ def test_the_shares_of_a_batch_add_up_to_the_whole_for_unet_and_vae() -> None:
     config = UNetConfig(
         channels=(16, 32), attends=(False, True), heads=(2, 2), layers=1, context_dim=16, groups=8, sample_size=8
     )
-    unet = UNetTask(config, run, SCHEDULES["cosine"](), latents, table, text_encoder(), PLAIN, drop=0.3)
+    unet = UNetTask(config, run, SCHEDULES["cosine"](), latents, table, text_encoder(), drop=0.3)
     vae = VAETask(
         VAEConfig(channels=(8, 16), layers=1, groups=8, mid_attention=False), run, VAELoss(crop=16),
         np.random.default_rng(0).integers(256, size=(4, 32, 32, 4), dtype=np.uint8), np.arange(4),
@@ -95,6 +90,6 @@ def test_remembered_states_are_the_text_encoder_s_own_however_few_are_kept() -> 
     with torch.no_grad():
         truth = text(TOKENS).states
     for most in (0, 1, 2, 3):
-        states = States(text, TOKENS.int(), PLAIN, most)
+        states = States(text, TOKENS.int(), most)
         for rows in ([0, 0, 1], [2, 1, 0], [1, 1, 2]):
             torch.testing.assert_close(states(torch.tensor(rows)).float(), truth[rows], atol=2e-3, rtol=0)

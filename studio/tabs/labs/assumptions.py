@@ -17,7 +17,7 @@ from studio import controls
 from studio import figures_labs as figures
 from studio.checks import one_of, real
 from studio.engine import Engine
-from studio.labwork import ASSUMPTIONS, Work, closed_world_of, of
+from studio.lab_work import ASSUMPTIONS, Work, closed_world_of, of
 from studio.settings import Settings
 from studio.tabs.labs.desk import ENGINE, LATEX, PRICE, PRIVATE, buttons, canvas, texts, worked
 from studio.uploads import SafeImage

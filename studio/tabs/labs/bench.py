@@ -14,7 +14,7 @@ from studio import figures_labs as figures
 from studio.checks import one_of
 from studio.engine import USUAL, Engine
 from studio.jobs import LAST, Failed
-from studio.labwork import measured
+from studio.lab_work import measured
 from studio.settings import Settings
 from studio.status import followed, status
 from studio.tabs.labs.desk import ENGINE, PRIVATE, canvas, texts

@@ -17,7 +17,7 @@ from studio import controls
 from studio import figures_evaluate as figures
 from studio.checks import one_of, real, some_of, whole
 from studio.engine import USUAL, Engine
-from studio.evalwork import Room, headlines, noticed, numbered, swept
+from studio.evaluate_work import Room, headlines, noticed, numbered, swept
 from studio.settings import Settings
 from studio.tabs.labs.desk import ENGINE, LATEX, PRIVATE, buttons, canvas, texts, worked
 

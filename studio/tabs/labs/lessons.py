@@ -15,7 +15,7 @@ import gradio as gr
 from studio import controls
 from studio.engine import USUAL, Engine
 from studio.jobs import LAST
-from studio.labwork import keyed
+from studio.lab_work import keyed
 from studio.lessons import find, languages, lessons
 from studio.settings import Settings
 from studio.status import followed, status

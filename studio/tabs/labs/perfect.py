@@ -12,7 +12,7 @@ from core.recipe import MAX_TEXT
 from studio import controls
 from studio.checks import one_of, whole
 from studio.engine import Engine, cost
-from studio.labwork import compared, errors_against_t
+from studio.lab_work import compared, errors_against_t
 from studio.settings import Settings
 from studio.tabs.labs.desk import ENGINE, LATEX, PRICE, PRIVATE, buttons, canvas, texts, worked
 

@@ -13,10 +13,10 @@ from core.recipe import MAX_TEXT
 from studio import controls, dots
 from studio.checks import one_of, whole
 from studio.engine import USUAL, Engine
-from studio.livework import STEPS, of_pictures, of_points
 from studio.settings import Settings
 from studio.subpage import ASSETS
 from studio.tabs.labs.desk import ENGINE, LATEX, PRIVATE, buttons, canvas, texts, worked
+from studio.train_work import STEPS, of_pictures, of_points
 
 POINTS, PICTURES = "points", "emoji"
 WIDTHS = ("16", "64", "128")

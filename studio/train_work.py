@@ -18,7 +18,7 @@ from core.live import pictures, points
 from core.pipeline import TextToImage, to_images
 from core.prediction import NetworkModel
 from core.schedules import make
-from studio import figures_live as figures
+from studio import figures_train as figures
 from studio.dots import Cells
 from studio.figures import data_uri
 from studio.status import Partial, View

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from core import Recipe, load_pipeline
 from core.errors import UserError
 from core.live import pictures
 from core.live.points import MOST, SIDE
-from studio import dots, livework
+from studio import dots, train_work
 from studio.engine import USUAL, Engine
 from studio.jobs import Done, Stopped
 from studio.status import Partial
 from studio.tabs.labs.train import PRICES
 from studio.turns import SHORT
 from tests.core.tiny import write_tiny
+from tests.studio.fakes import worked
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +31,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     made.close()
 
 
-def worked(work: Any) -> tuple[list[Any], dict[str, Any]]:
-    """All that a piece of work yields, and its last view."""
-    seen = []
-    while True:
-        try:
-            seen.append(next(work))
-        except StopIteration as end:
-            orjson.dumps(end.value)
-            json.dumps(end.value, allow_nan=False)
-            return seen, end.value
+
 
 
 def some_names(engine: Engine, count: int = 2) -> str:
@@ -73,14 +63,14 @@ def test_what_is_no_list_of_cells_is_refused(points: Any) -> None:
 def test_an_empty_drawing_is_written_but_not_trained_on() -> None:
     assert dots.read(dots.written([])) == []
     with pytest.raises(UserError, match="0 points are drawn"):
-        worked(livework.of_points([], 16, 100))
+        worked(train_work.of_points([], 16, 100))
 
 
 # ------------------------------------------------------------------------------------------------- trainings
 
 
 def test_points_are_learnt_in_short_slices_and_every_view_is_whole() -> None:
-    seen, view = worked(livework.of_points(dots.read("ring"), 16, 200))
+    seen, view = worked(train_work.of_points(dots.read("ring"), 16, 200))
     shown = [one for one in seen if isinstance(one, Partial)]
     whole = {"charts", "fields", "made", "best", "cells", "grid"}
     assert shown and all(whole <= set(one.view) for one in shown)
@@ -93,10 +83,10 @@ def test_points_are_learnt_in_short_slices_and_every_view_is_whole() -> None:
 
 
 def test_pictures_are_learnt_by_both_networks_and_guided(engine: Engine) -> None:
-    seen, view = worked(livework.of_pictures(engine.pipe, some_names(engine), 30))
+    seen, view = worked(train_work.of_pictures(engine.pipe, some_names(engine), 30))
     assert any(one is None for one in seen)  # the engine gets a word in after every step
     assert view["strip"]["steps"][0] == 3 and view["strip"]["steps"][-1] == 30 and len(view["strip"]["near"]) == 2
-    assert [len(row["cells"]) for row in view["guided"]["rows"]] == [len(livework.GAMMAS)] * len(pictures.DROPS)
+    assert [len(row["cells"]) for row in view["guided"]["rows"]] == [len(train_work.GAMMAS)] * len(pictures.DROPS)
     parts = [one.part for one in seen if one is not None]
     assert parts == sorted(parts) and parts[-1] == pytest.approx(1)
     assert "At γ = 6" in view["line"]
@@ -104,11 +94,11 @@ def test_pictures_are_learnt_by_both_networks_and_guided(engine: Engine) -> None
 
 def test_a_slow_machine_says_that_it_ended_early(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "SECONDS", 0.0)
-    assert worked(livework.of_pictures(engine.pipe, some_names(engine), 30))[1]["line"].startswith("Ended at 1 steps")
+    assert worked(train_work.of_pictures(engine.pipe, some_names(engine), 30))[1]["line"].startswith("Ended at 1 steps")
 
 
 def test_curves_keep_their_ends_when_they_are_thinned() -> None:
-    assert livework.thinned(list(range(100)), 10)[:: 9] == [0, 99] and livework.thinned([1, 2], 10) == [1, 2]
+    assert train_work.thinned(list(range(100)), 10)[:: 9] == [0, 99] and train_work.thinned([1, 2], 10) == [1, 2]
 
 
 def test_a_picture_passes_a_training_and_stop_ends_it_within_a_step(engine: Engine) -> None:
@@ -118,7 +108,7 @@ def test_a_picture_passes_a_training_and_stop_ends_it_within_a_step(engine: Engi
         ended: list[str] = []
 
         async def training() -> None:
-            work = lambda: livework.of_pictures(engine.pipe, some_names(engine), 600)  # noqa: E731
+            work = lambda: train_work.of_pictures(engine.pipe, some_names(engine), 600)  # noqa: E731
             with engine.compute(work, "trainer@here", PRICES["emoji"]) as job:
                 async for event in job:
                     ended.extend(["stopped"] if isinstance(event, Stopped) else [])
