@@ -52,7 +52,7 @@ function fill() {
     const part = (value - low) / (high - low || 1), cell = nodes.cells[i][j];
     cell.textContent = fixed(value, 2);
     cell.style.background = `color-mix(in srgb, var(--color-accent) ${Math.round(85 * part)}%, var(--background-fill-secondary))`;
-    cell.style.color = part > 0.55 ? "white" : "";
+    cell.style.color = part > 0.85 ? "white" : "";
   }));
   const rows = missed(tables.rows), columns = missed(turned(tables.columns));
   nodes.losses.replaceChildren();

@@ -60,7 +60,7 @@ function change(root, one) {
   make("span", "", numbers, `after ${said(one.after)}`);
   const end = make("div", "end", box);
   make("b", "", end, one.noticed ? `notices: ${one.verdict}` : one.verdict).title = `change ${said(one.change)}`;
-  make("small", one.noticed === one.foreseen ? "right" : "wrong", end, one.noticed === one.foreseen ? "✓ as you said" : `✗ you said it would${one.foreseen ? "" : " not"}`);
+  if (one.foreseen !== null) make("small", one.noticed === one.foreseen ? "right" : "wrong", end, one.noticed === one.foreseen ? "✓ as you said" : `✗ you said it would${one.foreseen ? "" : " not"}`);
 }
 
 function table(root, made) {

@@ -71,7 +71,7 @@ def noticed(room: Room, damage: Damage, foreseen: Sequence[str]) -> Work:
                 continue
             rows[name] = one
             ordered = [rows[each] for each in METRICS if each in rows]
-            view["changes"] = [figures.change(each, each.metric.id in foreseen) for each in ordered]
+            view["changes"] = [figures.change(each, each.metric.id in foreseen if foreseen else None) for each in ordered]
             yield Partial(dict(view), f"{metric.label} measured", LOOKING + 0.15 * len(rows) / len(METRICS))
 
     yield from measure()

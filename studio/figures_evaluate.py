@@ -94,8 +94,8 @@ def numbers(value: Interval) -> list[float | None]:
     return [number(one) for one in value]
 
 
-def change(one: Scored, foreseen: bool) -> View:
-    """A metric before and after, and whether somebody said that it would notice."""
+def change(one: Scored, foreseen: bool | None) -> View:
+    """A metric before and after, and whether somebody said that it would notice; None where nobody said anything."""
     return {"id": one.metric.id, "label": one.metric.label, "doc": one.metric.doc, "better": one.metric.better,
             "before": numbers(one.before), "after": numbers(one.after), "change": numbers(one.change),
             "verdict": one.verdict, "noticed": one.verdict != SAME, "foreseen": foreseen}  # fmt: skip
@@ -113,7 +113,8 @@ def told(rows: Sequence[Scored], foreseen: Sequence[str], n: int) -> str:
     noticed = [one for one in rows if one.verdict != SAME]
     right = sum((one.verdict != SAME) == (one.metric.id in foreseen) for one in rows)
     names = ", ".join(one.metric.label for one in noticed) or "none"
-    return f"{n} pictures a side. Noticed by {len(noticed)} of {len(rows)}: {names}. You foresaw {right} of {len(rows)}."
+    predicted = f" You foresaw {right} of {len(rows)}." if foreseen else ""
+    return f"{n} pictures a side. Noticed by {len(noticed)} of {len(rows)}: {names}.{predicted}"
 
 
 # ------------------------------------------------------------------------------------------------- numbers of pictures

@@ -59,6 +59,11 @@ def test_every_metric_is_shown_before_and_after_with_the_pictures_beside_it(room
     assert [event.part for event in seen] == sorted(event.part for event in seen) and seen[-1].part < 1
 
 
+def test_who_predicted_nothing_is_not_told_how_right_that_was(room: Room) -> None:
+    _, view = shown(evaluate_work.noticed(room, Damage("duplicate", 6), []))
+    assert {one["foreseen"] for one in view["changes"]} == {None} and "You foresaw" not in view["line"]
+
+
 def test_the_pictures_are_looked_at_once(room: Room) -> None:
     shown(evaluate_work.noticed(room, Damage("blur", 1.0), []))
     seen, _ = shown(evaluate_work.noticed(room, Damage("blur", 1.0), []))
