@@ -65,7 +65,7 @@ def draw_noised(
 class States:
     """The frozen text encoder's states of texts, float16 [B, L, D]: the first `most` texts drawn are remembered."""
 
-    def __init__(self, text: TextEncoder, tokens: Tensor, most: int = 40_000) -> None:
+    def __init__(self, text: TextEncoder, tokens: Tensor, most: int = 100_000) -> None:
         self.text, self.tokens = text.eval().requires_grad_(False), tokens
         self.place = torch.full((len(tokens),), -1)  # of each text among the remembered ones
         self.known = 0

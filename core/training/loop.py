@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from core.errors import UserError
+from core.training.muon import Muon, takes
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class RunConfig:
     clip_norm: float = 1.0
     ema: float = 0.999
     seed: int = 0
+    muon: bool = False  # the large matrices take Muon's steps, the rest AdamW's
     bf16: bool = False  # where the device multiplies it quickly; elsewhere fp32
     compiled: bool = False  # minutes to begin, then a fifth faster on two cores
     save_seconds: float = 120.0
@@ -148,10 +150,7 @@ class Trainer:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if run.compiled:
             self.network.compile()  # type: ignore[no-untyped-call]
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": run.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=run.lr, betas=(0.9, run.beta2), fused=True)
+        self.optimisers = optimisers(self.network, run)
         self.average = {k: v.detach().clone().float() for k, v in self.network.state_dict().items()}
         self.step, self.seconds = 0, 0.0
         self.curve: list[tuple[int, float]] = []  # (step, mean loss of the last hundred), kept for the model card
@@ -160,17 +159,18 @@ class Trainer:
     def advance(self) -> TrainState:
         """One optimiser step."""
         began, run = time.perf_counter(), self.task.run
-        for group in self.optimiser.param_groups:
+        for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
             group["lr"] = run.lr_at(self.step)
         rng = np.random.default_rng((run.seed, self.step))
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=run.bf16 and bf16_is_quick(self.device)):
             loss, terms = self.task.loss(rng, generator, self.team.share)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         loss = self.agree(loss.detach())
         nn.utils.clip_grad_norm_(self.network.parameters(), run.clip_norm)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         decay = min(run.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -189,6 +189,11 @@ class Trainer:
             gradient.copy_(mean)
         return loss
 
+    def moments(self) -> dict[str, dict[str, Tensor]]:
+        """What the optimisers remember of each weight, by its name."""
+        names = {p.data_ptr(): n for n, p in self.network.named_parameters()}
+        return {names[p.data_ptr()]: o.state[p] for o in self.optimisers for group in o.param_groups for p in group["params"]}
+
     def save(self) -> None:
         """Write a checkpoint beside the last one, then drop the last one; in a team, its first process does."""
         if self.folder is None or not self.team.leads:
@@ -196,11 +201,10 @@ class Trainer:
         target = self.folder / f"checkpoint-{self.step:08d}"
         if target.exists():
             return
-        names = {id(p): n for n, p in self.network.named_parameters()}
         moments = {
-            f"{names[id(p)]}|{k}": v.detach().cpu().reshape(v.shape).contiguous()
-            for p, s in self.optimiser.state.items()
-            for k, v in s.items()
+            f"{name}|{k}": v.detach().cpu().reshape(v.shape).contiguous()
+            for name, remembered in self.moments().items()
+            for k, v in remembered.items()
         }
         network = {k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
         average = {k: v.cpu().contiguous() for k, v in self.average.items()}
@@ -215,13 +219,26 @@ class Trainer:
         self.network.load_state_dict(load_file(found[-1] / "network.safetensors"))
         stored = load_file(found[-1] / "average.safetensors")
         self.average = {k: stored[k].to(self.device) for k in self.average}  # in the network's order
-        parameters = dict(self.network.named_parameters())
+        moments = self.moments()
         for key, value in load_file(found[-1] / "optimiser.safetensors").items():
             name, moment = key.rsplit("|", 1)
-            self.optimiser.state[parameters[name]][moment] = value.to(self.device)
+            moments[name][moment] = value.to(self.device)
         state: dict[str, Any] = json.loads((found[-1] / "state.json").read_text())
         self.step, self.seconds = state["step"], state["seconds"]
         self.curve = [(int(s), float(v)) for s, v in state["curve"]]
+
+
+def optimisers(network: nn.Module, run: RunConfig) -> list[torch.optim.Optimizer]:
+    """AdamW, which does not shrink vectors, and Muon where a run asks for it."""
+    weights = list(network.parameters())
+    matrices = [p for p in weights if run.muon and takes(p)]
+    rest = [p for p in weights if not (run.muon and takes(p))]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": run.weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=run.lr, betas=(0.9, run.beta2), fused=True)
+    return [adamw, Muon(matrices, run.lr, run.weight_decay)] if matrices else [adamw]
 
 
 def fit(task: Task, folder: Path, device: torch.device, minutes: float | None = None) -> Iterator[TrainState]:
@@ -259,6 +276,7 @@ def write_checkpoint(
     save_file(average, part / "average.safetensors")
     save_file(moments, part / "optimiser.safetensors")
     (part / "state.json").write_text(json.dumps(state))
+    shutil.rmtree(target, ignore_errors=True)  # restoring twice gives the same step again
     part.rename(target)
     for old in sorted(target.parent.glob("checkpoint-*"))[:-1]:
         shutil.rmtree(old)

@@ -13,6 +13,7 @@ from core.nets.configs import VAEConfig
 from core.nets.vae import AutoencoderKL
 from core.training.autoencoder import channel_statistics, fold, psnr
 from core.training.loop import WHOLE, RunConfig, Trainer, fit, trained_weights
+from core.training.muon import as_matrix
 
 CPU = torch.device("cpu")
 
@@ -104,3 +105,38 @@ def test_folding_standardises_latents_and_leaves_pictures_alone() -> None:
 def test_psnr_of_a_known_error() -> None:
     a = torch.zeros(2, 3, 4, 4)
     assert psnr(a + 0.2, a).tolist() == pytest.approx([20.0, 20.0], abs=1e-4)  # peak to peak 2, error 0.2: a factor of ten
+
+
+class Kernels(Copy):
+    """Learn a convolution and a product, both large enough for Muon."""
+
+    def __init__(self, **run: float) -> None:
+        super().__init__(**{"batch": 128, "lr": 2e-3, "muon": True} | run)
+        self.network = nn.Sequential(nn.Conv2d(64, 72, 3, padding=1), nn.Flatten(), nn.Linear(72 * 4, 64))
+
+    def loss(
+        self, rng: np.random.Generator, generator: torch.Generator, share: slice = WHOLE
+    ) -> tuple[Tensor, dict[str, float]]:
+        x = torch.randn(self.run.batch, 64, 2, 2, generator=generator)[share]
+        return (self.network(x) - x.mean((2, 3))).square().mean(), {}
+
+
+def test_a_step_of_muon_is_orthogonal_and_of_adamws_size_and_vectors_stay_adamws(tmp_path: Path) -> None:
+    trainer = Trainer(Kernels(warmup=1, clip_norm=1e9), tmp_path, CPU)
+    before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
+    trainer.advance()
+    for name in ("0.weight", "2.weight"):
+        moved = as_matrix(trainer.network.state_dict()[name] - before[name]).double()
+        spread = torch.linalg.svdvals(moved) / (0.2 * max(moved.shape) ** 0.5 * 2e-3)
+        # Five Newton–Schulz steps bring every singular value that is not nearly zero to about 1.
+        assert 0.5 < float(spread.median()) < 1.25 and float(spread.max()) < 1.3
+    assert torch.allclose((trainer.network.state_dict()["2.bias"] - before["2.bias"]).abs(), torch.tensor(2e-3), rtol=1e-2)
+
+
+def test_muon_learns_and_is_taken_up_after_a_kill(tmp_path: Path) -> None:
+    whole = [state.loss for state in fit(Kernels(steps=60), tmp_path / "whole", CPU)]
+    assert np.mean(whole[-10:]) < 0.5 * np.mean(whole[:10])
+    first = fit(Kernels(steps=60), tmp_path / "killed", CPU)
+    losses = [next(first).loss for _ in range(7)]
+    first.close()
+    assert losses + [state.loss for state in fit(Kernels(steps=60), tmp_path / "killed", CPU)] == whole
