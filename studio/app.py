@@ -17,12 +17,13 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from studio import controls, models, page
-from studio.engine import Engine
-from studio.limits import Limits
-from studio.machine import more_files, own_temp_folder
+from studio.endpoints import models
 from studio.options import Options, stop
+from studio.service.engine import Engine
+from studio.service.limits import Limits
+from studio.service.machine import more_files, own_temp_folder
 from studio.tabs import denoise, guidance, labs, latents, prompt, samplers, schedules
+from studio.widgets import controls, page
 
 TABS = (
     ("Prompt", prompt.tab), ("Denoise", denoise.tab), ("Schedules", schedules.tab), ("Guidance", guidance.tab),

@@ -191,7 +191,7 @@ def run(args: argparse.Namespace) -> int:
 def generate(args: argparse.Namespace) -> int:
     """Make the pictures of one recipe, with a progress bar on stderr and each written path on stdout."""
     from core.pipeline import load_pipeline
-    from studio.png import save_png
+    from studio.formats.png import save_png
 
     try:
         recipe = recipe_of(args)

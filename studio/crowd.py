@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from studio.png import read_png
+from studio.formats.png import read_png
 
 API = "gradio_api"
 TOGETHER = 8  # different recipes that wait at once, against one after the other

@@ -15,15 +15,8 @@ CORE = [path for path in SOURCES if path.is_relative_to(ROOT / "core")]
 
 # Every module may import what stands here for the longest prefix of its name, what lies inside that prefix, and LEAVES.
 LEAVES = {"core.errors", "core.files", "core.pages"}  # these import nothing of ours but each other
-PURE = "png infotext foreign links lessons figures uploads checks grids dots"
-PURE += " figures_schedules figures_noising figures_samplers figures_labs figures_train figures_evaluate"
-WORDS = "words starts restored"  # what goes into a picture and comes back from one
-FILM = "strip film looks probe movie figures_inside"  # what a run is shown as
-GUIDED = ["status", "figures_guidance", "sweep", "guided", "sweep_endpoint"]  # work for the engine, and what it shows
-LATENTS = ["subpage", "figures_latents", "latent_work", "walks", "latents_endpoint"]
-PROMPTING = {"studio.stage", "studio.prompting", "studio.generate_endpoint"}
-WORK = {f"studio.{name}" for name in GUIDED + LATENTS}
-FIGURES = {"core", *(f"studio.{name}" for name in f"{PURE} {WORDS} {FILM}".split())}
+# The studio is laid in layers: a package imports those before it, and core.
+LAYERS = ("service", "formats", "figures", "widgets", "work", "handlers", "endpoints", "tabs")
 MAY_IMPORT = {
     "core": {"core"},  # the public names
     "core.nets": set(),
@@ -56,31 +49,11 @@ MAY_IMPORT = {
     "core.inside": {"core"},
     "core.contrast": {"core"},
     "core.evaluation": {"core"},
-    "studio": FIGURES,
+    "studio": set(),
     "studio.options": set(),
-    "studio.command": {"core", "studio.options", "studio.png", "studio.app"},
-    "studio.jobs": {"core"},
-    "studio.cache": {"core", "studio.jobs"},
-    "studio.turns": {"studio.jobs"},
-    "studio.engine": FIGURES | {"studio.options", "studio.jobs", "studio.cache", "studio.turns"},
-    "studio.models": {"core", "studio.engine"},
-    "studio.uploads": {"core", "studio.controls"},  # its widget's toasts
-    "studio.controls": FIGURES | {"studio.engine", "studio.jobs"},
-    "studio.settings": FIGURES | {"studio.engine", "studio.jobs", "studio.controls"},
-    "studio.page": FIGURES | {"studio.engine", "studio.controls", "studio.settings"},
-    "studio.downloads": FIGURES | {"studio.controls"},
-    **dict.fromkeys(WORK, FIGURES | WORK | {"studio.engine", "studio.jobs", "studio.controls"}),
-    "studio.contests": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
-    "studio.lab_work": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
-    "studio.train_work": FIGURES | {"studio.engine", "studio.jobs", "studio.status"},
-    "studio.inside_work": FIGURES | {"studio.engine", "studio.jobs", "studio.status", "studio.lab_work", "studio.figures_latents"},
-    "studio.clip_work": FIGURES | {"studio.status", "studio.figures_latents"},
-    "studio.evaluate_work": FIGURES | {"studio.engine", "studio.status"},
-    "studio.darkroom": FIGURES | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings", "studio.status"},
-    **dict.fromkeys(PROMPTING, FIGURES | PROMPTING | {"studio.engine", "studio.jobs", "studio.controls", "studio.settings"}),
-    "studio.tabs": FIGURES | WORK | {"studio.options", "studio.engine", "studio.jobs", "studio.controls"}
-    | PROMPTING | {"studio.downloads", "studio.darkroom", "studio.contests", "studio.settings", "studio.lab_work"}
-    | {"studio.train_work", "studio.inside_work", "studio.clip_work", "studio.evaluate_work"},
+    "studio.command": {"core", "studio.options", "studio.formats", "studio.app"},
+    "studio.crowd": {"studio.formats"},
+    **{f"studio.{name}": {"core", *(f"studio.{below}" for below in LAYERS[:place])} for place, name in enumerate(LAYERS)},
     "studio.app": {"core", "studio"},
     "launch": {"studio.options", "studio.command"},
     **dict.fromkeys(LEAVES, frozenset()),

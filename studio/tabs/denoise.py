@@ -19,11 +19,13 @@ from core.errors import UserError
 from core.recipe import Recipe, allowed
 from core.sampling import SAMPLERS
 from core.schedules import SPACINGS
-from studio import controls, film, movie
-from studio.darkroom import FORMS, Desk, told, written
-from studio.engine import Engine, cost
-from studio.jobs import Done, Failed, Run, Stopped
-from studio.settings import Settings
+from studio.formats import movie
+from studio.handlers.darkroom import FORMS, Desk, told, written
+from studio.service.engine import Engine, cost
+from studio.service.jobs import Done, Failed, Run, Stopped
+from studio.widgets import controls
+from studio.widgets.settings import Settings
+from studio.work import film
 
 ASSETS = Path(__file__).parents[2] / "assets"
 IDLE = {"state": "idle", "line": "Press Generate: the whole run comes as a film, and every step of it can be looked into."}

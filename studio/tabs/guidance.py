@@ -14,15 +14,16 @@ import gradio as gr
 
 from core.errors import UserError
 from core.recipe import MAX_TEXT, Recipe
-from studio import controls, guided
-from studio import figures_guidance as figures
-from studio.checks import real, whole
-from studio.engine import Engine, cost
-from studio.figures import duration
-from studio.settings import Settings
-from studio.status import followed, status
-from studio.sweep import AUTO, MOST_SEEDS, Progress, Sweep, numbers, swept
-from studio.sweep_endpoint import endpoint
+from studio.endpoints.sweep import endpoint
+from studio.figures import guidance as figures
+from studio.figures.run import duration
+from studio.service.engine import Engine, cost
+from studio.widgets import controls
+from studio.widgets.checks import real, whole
+from studio.widgets.settings import Settings
+from studio.widgets.status import followed, status
+from studio.work import guided
+from studio.work.sweep import AUTO, MOST_SEEDS, Progress, Sweep, numbers, swept
 
 ASSETS = Path(__file__).parents[2] / "assets"
 SCRIPTS = {

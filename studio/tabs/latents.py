@@ -17,17 +17,19 @@ from core.costs import size
 from core.errors import UserError
 from core.latents import Edit
 from core.recipe import MAX_TEXT, Recipe
-from studio import controls, figures_latents, latents_endpoint, uploads
-from studio import latent_work as work
-from studio.checks import one_of, real, whole
-from studio.engine import Engine, cost
-from studio.figures_noising import drawn_example, square
-from studio.jobs import Done, Failed
-from studio.latent_work import Bench, Held
-from studio.settings import Settings
-from studio.subpage import ENGINE, PRIVATE, Page, page, press
-from studio.uploads import SafeImage
-from studio.walks import NOISES, PICTURES, PROMPTS, Walk, between_pictures, walk_cost, walked
+from studio.endpoints import latents as latents_endpoint
+from studio.figures import latents as figures_latents
+from studio.figures.noising import drawn_example, square
+from studio.service.engine import Engine, cost
+from studio.service.jobs import Done, Failed
+from studio.widgets import controls, uploads
+from studio.widgets.checks import one_of, real, whole
+from studio.widgets.settings import Settings
+from studio.widgets.subpage import ENGINE, PRIVATE, Page, page, press
+from studio.widgets.uploads import SafeImage
+from studio.work import latents as work
+from studio.work.latents import Bench, Held
+from studio.work.walks import NOISES, PICTURES, PROMPTS, Walk, between_pictures, walk_cost, walked
 
 TEXTS = (Path(__file__).parents[2] / "assets" / "latents.md").read_text(encoding="utf-8").split("\n---\n")
 PROMPT, OTHER_PROMPT, SEED, OTHER_SEED, STEPS = "a red apple", "a blue car", "7", "8", 12

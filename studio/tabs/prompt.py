@@ -13,12 +13,12 @@ from typing import Any
 import gradio as gr
 
 from core.recipe import MAX_TEXT, Recipe
-from studio import controls
-from studio.engine import Engine
-from studio.generate_endpoint import generate_endpoint, read_endpoint
-from studio.prompting import Desk
-from studio.settings import Settings
-from studio.words import examples
+from studio.endpoints.generate import generate_endpoint, read_endpoint
+from studio.handlers.desk import Desk
+from studio.handlers.words import examples
+from studio.service.engine import Engine
+from studio.widgets import controls
+from studio.widgets.settings import Settings
 
 ASSETS = Path(__file__).parents[2] / "assets"
 IDLE = {"state": "idle", "line": "Say what you would like to see, and press Generate."}

@@ -19,17 +19,18 @@ from core.sampling import SAMPLERS
 from core.schedules import SPACINGS
 from core.toy import TOYS
 from core.tradeoff import FINE_STEPS_ON_NETWORK, STEPS, Point, deterministic, fan, on_ladder, spread
-from studio import contests, controls, downloads
-from studio import figures_samplers as figures
-from studio.checks import one_of, real, some_of, whole
-from studio.engine import Engine
-from studio.figures import scale
-from studio.figures_schedules import drawn
-from studio.grids import KINDS, NOTHING, Grid, axis, grid, numbers
-from studio.jobs import LAST, Done, Failed, Stopped
-from studio.links import to_run
-from studio.settings import Settings
-from studio.status import followed, status
+from studio.figures import samplers as figures
+from studio.figures.run import scale
+from studio.figures.schedules import drawn
+from studio.formats.grids import KINDS, NOTHING, Grid, axis, grid, numbers
+from studio.formats.links import to_run
+from studio.service.engine import Engine
+from studio.service.jobs import LAST, Done, Failed, Stopped
+from studio.widgets import controls, downloads
+from studio.widgets.checks import one_of, real, some_of, whole
+from studio.widgets.settings import Settings
+from studio.widgets.status import followed, status
+from studio.work import contests
 
 ASSETS = Path(__file__).parents[2] / "assets"
 SCRIPT = (ASSETS / "samplers.js").read_text(encoding="utf-8")

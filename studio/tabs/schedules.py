@@ -17,16 +17,16 @@ from PIL import Image
 from core.errors import UserError
 from core.recipe import Recipe
 from core.schedules import ENDS, SCHEDULES, SPACINGS, Schedule, make_path
-from studio import controls, downloads
-from studio import figures_noising as noising
-from studio import figures_schedules as figures
-from studio.checks import one_of, real, some_of, whole
-from studio.engine import Engine
-from studio.figures_schedules import QUANTITIES
-from studio.jobs import Done, Failed
-from studio.links import to_query
-from studio.settings import Settings
-from studio.uploads import SafeImage
+from studio.figures import noising
+from studio.figures import schedules as figures
+from studio.figures.schedules import QUANTITIES
+from studio.formats.links import to_query
+from studio.service.engine import Engine
+from studio.service.jobs import Done, Failed
+from studio.widgets import controls, downloads
+from studio.widgets.checks import one_of, real, some_of, whole
+from studio.widgets.settings import Settings
+from studio.widgets.uploads import SafeImage
 
 SCRIPT = (Path(__file__).parents[2] / "assets" / "schedules.js").read_text(encoding="utf-8")
 TEXTS = (Path(__file__).parents[2] / "assets" / "schedules.md").read_text(encoding="utf-8").split("\n---\n")
@@ -281,7 +281,7 @@ def time_page(channels: int) -> dict[str, Any]:
 @functools.lru_cache(maxsize=32)
 def heat_source(dim: int, times: int) -> str:
     """The heat-map as an address: it does not change while t is dragged."""
-    from studio.figures import data_uri
+    from studio.figures.run import data_uri
 
     return data_uri(noising.heat_map(noising.embedding(times, dim)))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from studio.figures_noising import drawn_example
+from studio.figures.noising import drawn_example
 from tests.browser.conftest import PATIENCE, choose
 from tests.browser.test_samplers import toast
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from studio.app import TABS
-from studio.links import local_network
+from studio.formats.links import local_network
 from tests.browser.conftest import SIZES, choose, free_port, start
 from tests.browser.test_prompt import DONE, HOSTILE, toast
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.sampling import SAMPLERS
 from core.tradeoff import deterministic
-from studio.links import from_query
+from studio.formats.links import from_query
 from tests.browser.conftest import PATIENCE, choose
 
 HOSTILE = "<img src=x onerror=window.hits=1>${window.hits=1}{{window.hits=1}}"

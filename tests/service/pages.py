@@ -49,8 +49,8 @@ class Studio:
 def served(pipe: Any, **options: Any) -> Iterator[Studio]:
     """The app as `serve` opens it, on a free port of this machine."""
     from studio.app import build, profile
-    from studio.engine import Engine
     from studio.options import Options
+    from studio.service.engine import Engine
 
     slow = Slow(pipe)
     engine = Engine(slow)  # type: ignore[arg-type]

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from core.recipe import Recipe
-from studio import png
-from studio.controls import fault
+from studio.formats import png
+from studio.widgets.controls import fault
 from tests.service.pages import API, script
 from tests.service.test_start import model, started  # noqa: F401
 

@@ -52,7 +52,7 @@ def test_models_tells_everything_that_may_be_chosen(studio):
 
 def test_models_names_what_the_embedded_model_was_trained_on():
     from core import load_pipeline
-    from studio.models import described
+    from studio.endpoints.models import described
 
     told = described(load_pipeline())
     json.dumps(told, allow_nan=False)  # a program can read all of it

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from studio import machine
+from studio.service import machine
 from tests.core.tiny import write_tiny
 from tests.service.pages import API, arguments, eventually, free_port, heard, script
 

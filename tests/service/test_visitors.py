@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from core.errors import UserError
-from studio.controls import visitor
+from studio.widgets.controls import visitor
 from tests.service.pages import API, Page, Slow, arguments, eventually, heard, script
 
 

@@ -14,7 +14,7 @@ from core.prediction import Prediction
 from core.recipe import Recipe
 from core.sampling import Step
 from core.schedules import Level
-from studio.status import Partial
+from studio.widgets.status import Partial
 
 
 def worked(work: Any) -> tuple[list[Partial | None], dict[str, Any]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from core import contrast, load_pipeline
 from core.errors import UserError
 from core.pipeline import TextToImage
-from studio import clip_work as work
+from studio.work import clip as work
 from tests.core.tiny import write_tiny
 from tests.studio.fakes import shown
 

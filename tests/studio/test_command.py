@@ -10,7 +10,7 @@ from PIL import Image
 
 from core import Recipe, load_pipeline
 from studio import command
-from studio.png import read_png
+from studio.formats.png import read_png
 
 ROOT = Path(command.__file__).parents[1]
 SMALL = ("--width", "32", "--height", "32", "--steps", "3")

@@ -16,14 +16,14 @@ from core.recipe import Recipe
 from core.sampling import SAMPLERS, Step, sample
 from core.schedules import Level, make, make_path
 from core.tradeoff import Point, deterministic, race_on, stochastic
-from studio import figures_samplers as figures
-from studio.contests import painted, raced_exactly, raced_on_model, told
-from studio.engine import Engine
-from studio.figures_schedules import drawn
-from studio.grids import axis, grid
-from studio.jobs import Done, Failed
-from studio.status import Partial
+from studio.figures import samplers as figures
+from studio.figures.schedules import drawn
+from studio.formats.grids import axis, grid
+from studio.service.engine import Engine
+from studio.service.jobs import Done, Failed
 from studio.tabs.samplers import endpoint, race_file, race_work
+from studio.widgets.status import Partial
+from studio.work.contests import painted, raced_exactly, raced_on_model, told
 from tests.studio.fakes import FakePipeline
 
 BASE = Recipe(prompt="a cat", seed=3, sampler="ddim", steps=4)

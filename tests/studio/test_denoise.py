@@ -21,10 +21,12 @@ from core import Recipe, load_pipeline
 from core.errors import UserError
 from core.pipeline import TextToImage
 from core.sampling import Step
-from studio import film, looks, movie, probe, strip
-from studio.darkroom import Desk, branched, parts, place, recipe_of, written
-from studio.engine import Engine
-from studio.png import read_png
+from studio.figures import strip
+from studio.formats import movie
+from studio.formats.png import read_png
+from studio.handlers.darkroom import Desk, branched, parts, place, recipe_of, written
+from studio.service.engine import Engine
+from studio.work import film, looks, probe
 from tests.core.tiny import write_tiny
 
 RECIPE = Recipe(prompt="a red cat", steps=6, seed=5)

@@ -11,8 +11,8 @@ import torch
 
 from core.errors import UserError
 from core.recipe import Recipe
-from studio.engine import Cache, Engine
-from studio.jobs import Done, Failed, Preview, Queued, Run, Stopped
+from studio.service.engine import Cache, Engine
+from studio.service.jobs import Done, Failed, Preview, Queued, Run, Stopped
 from tests.studio.fakes import FakePipeline
 
 

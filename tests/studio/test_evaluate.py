@@ -20,12 +20,12 @@ from core.evaluation.clouds import clouds
 from core.evaluation.damage import Damage
 from core.evaluation.settings import OnRing, Quality, Setting
 from core.metrics import METRICS, Interval
-from studio import evaluate_work
-from studio import figures_evaluate as figures
-from studio.engine import Engine
-from studio.evaluate_work import Room
-from studio.links import from_query
+from studio.figures import evaluate as figures
+from studio.formats.links import from_query
+from studio.service.engine import Engine
 from studio.tabs.labs import evaluate
+from studio.work import evaluate as evaluate_work
+from studio.work.evaluate import Room
 from tests.core.tiny import write_tiny
 from tests.studio.fakes import shown
 

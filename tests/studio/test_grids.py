@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from core.errors import UserError
 from core.recipe import Recipe
 from core.sampling import SAMPLERS
-from studio.grids import KINDS, MOST_CELLS, MOST_VALUES, axis, grid, numbers, split
-from studio.infotext import SCHEDULE_TYPES
+from studio.formats.grids import KINDS, MOST_CELLS, MOST_VALUES, axis, grid, numbers, split
+from studio.formats.infotext import SCHEDULE_TYPES
 
 BASE = Recipe(prompt="a red apple, red leaf", sampler="ddim", seed=7)
 

@@ -17,12 +17,12 @@ from core.adherence import diversity
 from core.errors import UserError
 from core.metrics import clip_scores
 from core.pipeline import TextToImage, to_tensor
-from studio import figures_guidance as figures
-from studio import guided
-from studio.engine import Engine
-from studio.jobs import Done, Run
-from studio.sweep import AUTO, Progress, Sweep, class_of, numbers, swept
-from studio.sweep_endpoint import answer
+from studio.endpoints.sweep import answer
+from studio.figures import guidance as figures
+from studio.service.engine import Engine
+from studio.service.jobs import Done, Run
+from studio.work import guided
+from studio.work.sweep import AUTO, Progress, Sweep, class_of, numbers, swept
 from tests.core.tiny import write_tiny
 
 BASE = Recipe(prompt="", steps=4, sampler="ddim", seed=3, batch=3)

@@ -19,10 +19,10 @@ from core import Recipe, load_pipeline
 from core.errors import UserError
 from core.inside.parts import map_of
 from core.nets.configs import SD1_UNET
-from studio import figures_inside as figures
-from studio import inside_work as work
-from studio.engine import Engine
+from studio.figures import inside as figures
+from studio.service.engine import Engine
 from studio.tabs.labs import inside
+from studio.work import inside as work
 from tests.core.tiny import write_tiny
 from tests.studio.fakes import shown
 

@@ -20,11 +20,11 @@ from core.assumptions.line import exactly
 from core.claims import CLAIMS
 from core.errors import UserError
 from core.metrics import Interval
-from studio import figures_labs as figures
-from studio import lab_work
-from studio.engine import Engine
+from studio.figures import labs as figures
+from studio.service.engine import Engine
 from studio.tabs.labs.assumptions import CHOICES, TEXTS, one_step
 from studio.tabs.labs.bench import measuring
+from studio.work import labs as lab_work
 from tests.core.tiny import write_tiny
 from tests.studio.fakes import shown
 

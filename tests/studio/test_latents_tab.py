@@ -18,14 +18,14 @@ from core.costs import size
 from core.errors import UserError
 from core.latents import Edit, edited, psnr, without
 from core.pipeline import TextToImage, to_images, to_tensor
-from studio import figures_latents as figures
-from studio import latent_work as work
-from studio.engine import Engine
-from studio.figures_noising import drawn_example
-from studio.latent_work import Bench, Held
-from studio.latents_endpoint import latents_of, rounded, side_of
+from studio.endpoints.latents import latents_of, rounded, side_of
+from studio.figures import latents as figures
+from studio.figures.noising import drawn_example
+from studio.service.engine import Engine
 from studio.tabs.latents import edits_of
-from studio.walks import NOISES, PICTURES, PROMPTS, Walk, between_pictures, walked
+from studio.work import latents as work
+from studio.work.latents import Bench, Held
+from studio.work.walks import NOISES, PICTURES, PROMPTS, Walk, between_pictures, walked
 from tests.core.tiny import COUNT, origin, write_tiny
 
 RECIPE = Recipe(prompt="a red cat", steps=3, sampler="ddim", seed=3)
@@ -134,7 +134,7 @@ def test_edits_are_read_as_the_page_sends_them() -> None:
 @pytest.fixture
 def uncompressed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sheets that hold their tiles as they are: WebP is not made for noise."""
-    monkeypatch.setattr("studio.strip.sheet", lambda tiles, quality: {"tiles": tiles})
+    monkeypatch.setattr("studio.figures.strip.sheet", lambda tiles, quality: {"tiles": tiles})
 
 
 @pytest.mark.parametrize(("kind", "other"), [(NOISES, 9), (PROMPTS, "a blue apple")])

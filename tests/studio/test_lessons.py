@@ -15,14 +15,15 @@ import pytest
 from core import load_pipeline
 from core.claims import CLAIMS
 from core.errors import UserError
-from studio import app, lab_work
-from studio import lessons as written
-from studio import page as around
-from studio.engine import Engine
-from studio.lessons import find, languages, lessons
-from studio.links import from_query
-from studio.settings import PAGE, Settings
+from studio import app
+from studio.formats import lessons as written
+from studio.formats.lessons import find, languages, lessons
+from studio.formats.links import from_query
+from studio.service.engine import Engine
 from studio.tabs.labs.lessons import measuring, overview
+from studio.widgets import page as around
+from studio.widgets.settings import PAGE, Settings
+from studio.work import labs as lab_work
 from tests.core.tiny import write_tiny
 
 STEPS = [pytest.param(lesson, at, id=f"{lesson.name}.{at + 1}")

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import pytest
 from python_multipart.multipart import MultipartParseError, MultipartParser
 
-from studio.limits import Bounds, Limits
+from studio.service.limits import Bounds, Limits
 
 OPEN = {"type": "http.disconnect"}
 

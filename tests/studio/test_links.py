@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.recipe import MAX_SEED, Branch, Guidance, Recipe
 from core.sampling import SAMPLERS
-from studio.links import from_query, to_query
+from studio.formats.links import from_query, to_query
 
 
 def read(query: str):

@@ -10,12 +10,12 @@ import pytest
 
 from core import Recipe, load_pipeline
 from core.pipeline import TextToImage
-from studio import guided
-from studio.contests import painted
-from studio.engine import Engine
-from studio.grids import axis, grid
-from studio.jobs import Done
-from studio.sweep import Sweep, swept
+from studio.formats.grids import axis, grid
+from studio.service.engine import Engine
+from studio.service.jobs import Done
+from studio.work import guided
+from studio.work.contests import painted
+from studio.work.sweep import Sweep, swept
 from tests.core.tiny import write_tiny
 
 RECIPE = Recipe(prompt="a cat", steps=4, sampler="ddim", gamma=2, seed=3)

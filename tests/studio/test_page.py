@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from studio import controls
-from studio.page import MOST_CODED, Page, coded, head
-from studio.settings import Settings
+from studio.widgets import controls
+from studio.widgets.page import MOST_CODED, Page, coded, head
+from studio.widgets.settings import Settings
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

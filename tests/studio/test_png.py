@@ -15,8 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from core.errors import UserError
 from core.recipe import MAX_SEED, Guidance, Recipe
 from core.sampling import SAMPLERS
-from studio.infotext import VERSION, infotext, parse
-from studio.png import alone, read_png, save_png
+from studio.formats.infotext import VERSION, infotext, parse
+from studio.formats.png import alone, read_png, save_png
 
 PROMPTS = [
     "a smiling cat face",

@@ -19,13 +19,14 @@ from PIL import Image
 from core import Recipe, load_pipeline
 from core.errors import UserError
 from core.pipeline import TextToImage
-from studio import controls, restored, stage, starts
-from studio.engine import Engine
-from studio.generate_endpoint import generate_endpoint, read_endpoint
-from studio.jobs import Done, Failed, Preview, Queued, Stopped
-from studio.links import from_query
-from studio.png import read_png, save_png
-from studio.prompting import REST, Desk
+from studio.endpoints.generate import generate_endpoint, read_endpoint
+from studio.formats.links import from_query
+from studio.formats.png import read_png, save_png
+from studio.handlers import restored, stage, starts
+from studio.handlers.desk import REST, Desk
+from studio.service.engine import Engine
+from studio.service.jobs import Done, Failed, Preview, Queued, Stopped
+from studio.widgets import controls
 from tests.core.tiny import write_tiny
 
 FIELDS = ("prompt", "negative", "spacing", "steps", "gamma", "seed", "batch", "strength")

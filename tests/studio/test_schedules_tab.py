@@ -12,8 +12,8 @@ from PIL import Image
 
 from core.errors import UserError
 from core.schedules import SCHEDULES, SPACINGS, make, make_path, zero_terminal_snr
-from studio import figures_noising as noising
-from studio import figures_schedules as figures
+from studio.figures import noising
+from studio.figures import schedules as figures
 from studio.tabs.schedules import SIDE, endpoint, heat_view, link_to, noised_view
 
 ALL = {name: make(name) for name in SCHEDULES}

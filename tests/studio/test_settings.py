@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from core.errors import UserError
 from core.recipe import MAX_SEED, Recipe
 from core.sampling import SAMPLERS
-from studio import controls
-from studio.links import from_query, reachable, to_run
-from studio.settings import Settings, fitting, marked
+from studio.formats.links import from_query, reachable, to_run
+from studio.widgets import controls
+from studio.widgets.settings import Settings, fitting, marked
 
 
 @pytest.fixture(scope="module")
@@ -142,11 +142,11 @@ def test_every_widget_has_the_class_by_which_it_is_hidden(settings: Settings) ->
 
 
 def test_others_are_told_an_address_that_they_can_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studio.links.local_network", lambda: "192.168.1.5")
+    monkeypatch.setattr("studio.formats.links.local_network", lambda: "192.168.1.5")
     assert reachable("http://127.0.0.1:7860/", "0.0.0.0") == "http://192.168.1.5:7860/"
     assert reachable("http://localhost:7860/studio/", "0.0.0.0") == "http://192.168.1.5:7860/studio/"
     assert reachable("http://127.0.0.1:7860/", "127.0.0.1") == "http://127.0.0.1:7860/"  # nobody else gets in
     assert reachable("https://lab.example/studio/", "0.0.0.0") == "https://lab.example/studio/"  # behind a proxy
     assert reachable("http://127.0.0.1:7860/", "127.0.0.1", "https://x.gradio.live") == "https://x.gradio.live"
-    monkeypatch.setattr("studio.links.local_network", lambda: None)
+    monkeypatch.setattr("studio.formats.links.local_network", lambda: None)
     assert reachable("http://127.0.0.1:7860/", "0.0.0.0") == "http://127.0.0.1:7860/"

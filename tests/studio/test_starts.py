@@ -14,8 +14,8 @@ from PIL import Image
 
 from core.errors import UserError
 from core.recipe import Recipe
-from studio import starts
-from studio.uploads import uploaded
+from studio.handlers import starts
+from studio.widgets.uploads import uploaded
 
 SIZE = (64, 32)
 

@@ -14,12 +14,13 @@ from core import Recipe, load_pipeline
 from core.errors import UserError
 from core.live import pictures
 from core.live.points import MOST, SIDE
-from studio import dots, train_work
-from studio.engine import USUAL, Engine
-from studio.jobs import Done, Stopped
-from studio.status import Partial
+from studio.formats import dots
+from studio.service.engine import USUAL, Engine
+from studio.service.jobs import Done, Stopped
+from studio.service.turns import SHORT
 from studio.tabs.labs.train import PRICES
-from studio.turns import SHORT
+from studio.widgets.status import Partial
+from studio.work import train as train_work
 from tests.core.tiny import write_tiny
 from tests.studio.fakes import worked
 

@@ -8,10 +8,10 @@ import pytest
 
 from core.errors import UserError
 from core.recipe import Recipe
-from studio import engine as engines
-from studio.engine import Engine
-from studio.jobs import Done, Failed, Job, Queued, Stopped
-from studio.turns import forecast, passes, turns
+from studio.service import engine as engines
+from studio.service.engine import Engine
+from studio.service.jobs import Done, Failed, Job, Queued, Stopped
+from studio.service.turns import forecast, passes, turns
 from tests.studio.fakes import FakePipeline
 
 ONE = 20 * 128 * 128.0  # the cost of a picture

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from core.errors import UserError
-from studio.uploads import LARGEST, MOST_BYTES, SafeImage, as_mask, decode, digest, orientation, webp_size
+from studio.widgets.uploads import LARGEST, MOST_BYTES, SafeImage, as_mask, decode, digest, orientation, webp_size
 
 
 def saved(image: Image.Image, kind: str = "PNG", **more: object) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 
 from core.extras import Lexicon
 from core.nets.tokenizer import Tokenizer, spelled, train_tokenizer
-from studio.words import ANYBODYS, FIRST, examples, reading
+from studio.handlers.words import ANYBODYS, FIRST, examples, reading
 
 SEEN = Lexicon(frozenset(["a", "red", "blue", "apple", "cat", "on", "background"]), complete=True)
 

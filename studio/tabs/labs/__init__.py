@@ -11,9 +11,9 @@ from operator import attrgetter
 
 import gradio as gr
 
-from studio.engine import Engine
-from studio.settings import Settings
+from studio.service.engine import Engine
 from studio.tabs.labs import assumptions, bench, clip, evaluate, inside, lessons, perfect, train
+from studio.widgets.settings import Settings
 
 PAGES = (
     ("Claim Bench", "claims", bench.page), ("Assumptions", "assumptions", assumptions.page),

@@ -13,14 +13,14 @@ from core.assumptions.line import Line
 from core.assumptions.moves import lost, posterior
 from core.schedules import CLEAN
 from core.toy import two_peaks
-from studio import controls
-from studio import figures_labs as figures
-from studio.checks import one_of, real
-from studio.engine import Engine
-from studio.lab_work import ASSUMPTIONS, Work, closed_world_of, of
-from studio.settings import Settings
+from studio.figures import labs as figures
+from studio.service.engine import Engine
 from studio.tabs.labs.desk import ENGINE, LATEX, PRICE, PRIVATE, buttons, canvas, texts, worked
-from studio.uploads import SafeImage
+from studio.widgets import controls
+from studio.widgets.checks import one_of, real
+from studio.widgets.settings import Settings
+from studio.widgets.uploads import SafeImage
+from studio.work.labs import ASSUMPTIONS, Work, closed_world_of, of
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,15 +9,15 @@ from typing import Any
 import gradio as gr
 
 from core.claims import CLAIMS
-from studio import controls
-from studio import figures_labs as figures
-from studio.checks import one_of
-from studio.engine import USUAL, Engine
-from studio.jobs import LAST, Failed
-from studio.lab_work import measured
-from studio.settings import Settings
-from studio.status import followed, status
+from studio.figures import labs as figures
+from studio.service.engine import USUAL, Engine
+from studio.service.jobs import LAST, Failed
 from studio.tabs.labs.desk import ENGINE, PRIVATE, canvas, texts
+from studio.widgets import controls
+from studio.widgets.checks import one_of
+from studio.widgets.settings import Settings
+from studio.widgets.status import followed, status
+from studio.work.labs import measured
 
 
 def page(engine: Engine) -> Settings:

@@ -10,12 +10,12 @@ import gradio as gr
 
 from core.errors import UserError
 from core.recipe import MAX_TEXT, clean_text
-from studio import clip_work as work
-from studio.checks import whole
-from studio.engine import USUAL, Engine
-from studio.settings import Settings
+from studio.service.engine import USUAL, Engine
 from studio.tabs.labs.desk import ENGINE, LATEX, PRICE, PRIVATE, buttons, canvas, texts, worked
-from studio.uploads import SafeImage
+from studio.widgets.checks import whole
+from studio.widgets.settings import Settings
+from studio.widgets.uploads import SafeImage
+from studio.work import clip as work
 
 if TYPE_CHECKING:
     from torch import Tensor

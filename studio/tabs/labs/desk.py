@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from studio.engine import Engine
-from studio.subpage import ASSETS, ENGINE, PRIVATE, Page, press
+from studio.service.engine import Engine
+from studio.widgets.subpage import ASSETS, ENGINE, PRIVATE, Page, press
 
 LATEX = [{"left": "$", "right": "$", "display": False}]
 PRICE = 3.0 * 20 * 128 * 128  # steps × pixels: some seconds

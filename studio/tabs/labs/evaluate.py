@@ -13,13 +13,13 @@ from core.evaluation.damage import KINDS, Damage, classes
 from core.evaluation.gallery import NEEDS
 from core.evaluation.settings import GAMMAS, HEADLINES, SEEDS, STEPS, Setting
 from core.metrics import METRICS
-from studio import controls
-from studio import figures_evaluate as figures
-from studio.checks import one_of, real, some_of, whole
-from studio.engine import USUAL, Engine
-from studio.evaluate_work import Room, headlines, noticed, numbered, swept
-from studio.settings import Settings
+from studio.figures import evaluate as figures
+from studio.service.engine import USUAL, Engine
 from studio.tabs.labs.desk import ENGINE, LATEX, PRIVATE, buttons, canvas, texts, worked
+from studio.widgets import controls
+from studio.widgets.checks import one_of, real, some_of, whole
+from studio.widgets.settings import Settings
+from studio.work.evaluate import Room, headlines, noticed, numbered, swept
 
 NOTICES, METRICS_PART, NUMBER, SETTINGS, CLAIMS = PARTS = ("notices", "metrics", "number", "settings", "headlines")
 LABELS = ("Which metric notices?", "The metrics", "How many pictures?", "Guidance and steps", "The headline claims")

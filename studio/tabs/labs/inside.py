@@ -10,15 +10,15 @@ import gradio as gr
 
 from core.errors import UserError
 from core.recipe import MAX_TEXT, Recipe
-from studio import controls
-from studio import figures_inside as figures
-from studio import inside_work as work
-from studio.checks import one_of, real, whole
-from studio.engine import USUAL, Engine, cost
-from studio.jobs import Done, Failed
-from studio.settings import Settings
-from studio.subpage import Page
+from studio.figures import inside as figures
+from studio.service.engine import USUAL, Engine, cost
+from studio.service.jobs import Done, Failed
 from studio.tabs.labs.desk import ENGINE, LATEX, PRICE, PRIVATE, buttons, canvas, texts, worked
+from studio.widgets import controls
+from studio.widgets.checks import one_of, real, whole
+from studio.widgets.settings import Settings
+from studio.widgets.subpage import Page
+from studio.work import inside as work
 
 MOST_STEPS = 50
 FIRST = "mid_block.attentions.0"

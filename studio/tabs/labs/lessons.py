@@ -12,14 +12,14 @@ from typing import Any
 
 import gradio as gr
 
-from studio import controls
-from studio.engine import USUAL, Engine
-from studio.jobs import LAST
-from studio.lab_work import keyed
-from studio.lessons import find, languages, lessons
-from studio.settings import Settings
-from studio.status import followed, status
+from studio.formats.lessons import find, languages, lessons
+from studio.service.engine import USUAL, Engine
+from studio.service.jobs import LAST
 from studio.tabs.labs.desk import ENGINE, PRIVATE, canvas, texts
+from studio.widgets import controls
+from studio.widgets.settings import Settings
+from studio.widgets.status import followed, status
+from studio.work.labs import keyed
 
 
 def page(engine: Engine) -> Settings:

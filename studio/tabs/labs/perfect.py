@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from core.recipe import MAX_TEXT
-from studio import controls
-from studio.checks import one_of, whole
-from studio.engine import Engine, cost
-from studio.lab_work import compared, errors_against_t
-from studio.settings import Settings
+from studio.service.engine import Engine, cost
 from studio.tabs.labs.desk import ENGINE, LATEX, PRICE, PRIVATE, buttons, canvas, texts, worked
+from studio.widgets import controls
+from studio.widgets.checks import one_of, whole
+from studio.widgets.settings import Settings
+from studio.work.labs import compared, errors_against_t
 
 MOST_STEPS = 50
 ALL, NAMED = "all", "named"

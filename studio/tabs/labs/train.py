@@ -10,13 +10,14 @@ import gradio as gr
 
 from core.live.points import MOST, SIDE
 from core.recipe import MAX_TEXT
-from studio import controls, dots
-from studio.checks import one_of, whole
-from studio.engine import USUAL, Engine
-from studio.settings import Settings
-from studio.subpage import ASSETS
+from studio.formats import dots
+from studio.service.engine import USUAL, Engine
 from studio.tabs.labs.desk import ENGINE, LATEX, PRIVATE, buttons, canvas, texts, worked
-from studio.train_work import STEPS, of_pictures, of_points
+from studio.widgets import controls
+from studio.widgets.checks import one_of, whole
+from studio.widgets.settings import Settings
+from studio.widgets.subpage import ASSETS
+from studio.work.train import STEPS, of_pictures, of_points
 
 POINTS, PICTURES = "points", "emoji"
 WIDTHS = ("16", "64", "128")

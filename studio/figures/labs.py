@@ -1,0 +1,238 @@
+"""What the labs show, as tables that their scripts draw: charts of measured curves, cards of claims, steps of a run.
+
+A chart is {title, note, x, y: {name, log, low, high}, series: [{name, kind, points: [[x, value, low, high]]}]}; where low and
+high are None chance had no part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.claims import CLAIMS, THEMES, Claim, Finding
+from core.claims.table import TITLES, shown
+from core.metrics import Interval
+from studio.figures.run import data_uri
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from core.assumptions.approximation import Trained
+    from core.assumptions.closed_world import Heard, World
+    from core.assumptions.forward import Marginal, Off
+    from core.assumptions.moves import Left, Loss
+    from core.assumptions.walks import Walks
+    from core.perfect import Errors
+
+Chart = dict[str, Any]
+SAMPLERS = {"ddim": "DDIM", "ddpm": "DDPM"}
+
+
+def number(value: float) -> float | None:
+    """For JSON, which has no NaN; six digits."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def axis(name: str, log: bool = False, **more: float) -> dict[str, Any]:
+    return {"name": name, "log": log, **more}
+
+
+def point(x: float, y: Interval | float) -> list[float | None]:
+    """A point of a curve, with its interval where it has one."""
+    if not isinstance(y, Interval):
+        return [number(x), number(y), None, None]
+    return [number(x), *(number(value) for value in y)]
+
+
+def series(name: str, points: Iterable[tuple[float, Interval | float]], kind: str = "") -> dict[str, Any]:
+    """A curve; `kind` is how its line is drawn: "", second, third, fourth, dashed."""
+    return {"name": name, "kind": kind, "points": [point(x, y) for x, y in points]}
+
+
+def chart(title: str, note: str, x: dict[str, Any], y: dict[str, Any], *curves: dict[str, Any]) -> Chart:
+    return {"title": title, "note": note, "x": x, "y": y, "series": [curve for curve in curves if curve["points"]]}
+
+
+# ------------------------------------------------------------------------------------------------- the six assumptions
+
+
+def marginal_chart(found: Sequence[Marginal]) -> Chart:
+    """Assumption 1, what justifies it."""
+    return chart(
+        "Justified: marginals in closed form", "From x₀ = 1: walked step by step (points) and computed at once (lines)",
+        axis("t"), axis("mean, spread of x_t"),
+        series("mean, walked", [(m.t, m.mean) for m in found], "dots"), series("α", [(m.t, m.alpha) for m in found]),
+        series("spread, walked", [(m.t, m.std) for m in found], "dots second"),
+        series("σ", [(m.t, m.sigma) for m in found], "second"),
+    )  # fmt: skip
+
+
+def symbols_chart(found: Sequence[Off]) -> Chart:
+    """Assumption 1, what limits it."""
+    return chart(
+        "Limited: discrete data", "Eight symbols, a perfect denoiser: the share of samples that are none of them",
+        axis("steps", log=True), axis("share off the symbols", low=0, high=1),
+        *(series(SAMPLERS[name], [(o.steps, o.share) for o in found if o.sampler == name], kind)
+          for name, kind in (("ddim", ""), ("ddpm", "second"))),
+    )  # fmt: skip
+
+
+def loss_chart(found: Mapping[str, Sequence[Loss]]) -> Chart:
+    """Assumption 2, what justifies it."""
+    kinds = ("", "second", "third")
+    return chart(
+        "Justified: small β, Gaussian reverse step", "KL of the exact q(y | x_t) from its Gaussian, averaged over x_t",
+        axis("β", log=True), axis("nats", log=True),
+        *(series(name, [(one.beta, one.nats) for one in losses if one.nats > 1e-12], kind)
+          for (name, losses), kind in zip(found.items(), kinds, strict=False)),
+    )  # fmt: skip
+
+
+def moves_chart(found: Sequence[Loss], chains: Sequence[tuple[int, float]]) -> list[Chart]:
+    """Assumption 2, what limits it."""
+    return [
+        chart("Limited: small β needs many steps", "How many steps of one β bring ᾱ to 4·10⁻⁵, as DDPM's thousand do",
+              axis("β", log=True), axis("steps", log=True), series("steps needed", [(one.beta, one.moves) for one in found])),
+        chart("What a whole chain loses", "The most that KL(data ‖ samples) can be with perfect Gaussian moves, by the chain rule",
+              axis("T", log=True), axis("nats, at most", log=True), series("sum over the moves", chains, "second")),
+    ]  # fmt: skip
+
+
+def posterior_chart(y: np.ndarray, exact: np.ndarray, gaussian: np.ndarray, nats: float, beta: float, x: float) -> Chart:
+    """One reverse step: what y may have been, and the Gaussian of the same mean and variance."""
+    return chart(
+        f"One reverse step at β = {beta:g}", f"From x_t = {x:g}: the exact posterior is {nats:.2g} nats from its Gaussian",
+        axis("y, one step cleaner"), axis("density", low=0),
+        series("exact posterior", zip(y, exact, strict=True)),
+        series("its Gaussian", zip(y, gaussian, strict=True), "second dashed"),
+    )  # fmt: skip
+
+
+def walks_charts(made: Walks, forgetting: Sequence[float]) -> list[Chart]:
+    """Assumption 3: the same laws, different walks."""
+    times = [at.t for at in made.levels]
+    n = made.x.shape[2]
+    critical = 1.36 * math.sqrt(2 / n)
+    tests = [made.apart(level) for level in range(len(times))]
+    memory = [[made.memory(sampler, level) for level in range(len(times))] for sampler in range(2)]
+    tracks = [
+        series(("DDPM", "DDIM")[sampler] if index == 0 else "", zip(times, made.x[sampler, :, index], strict=True),
+               "thin" if sampler == 0 else "thin second")
+        for sampler in range(2) for index in range(6)
+    ]  # fmt: skip
+    return [
+        chart("Justified: the same law at every t", "Kolmogorov-Smirnov distance of DDPM's points from DDIM's; the dashed line is "
+              "exceeded by chance in 1 of 20", axis("t"), axis("KS distance", low=0),
+              series("DDPM against DDIM", zip(times, [test.distance for test in tests], strict=True)),
+              series("5 % by chance", [(times[0], critical), (times[-1], critical)], "dashed")),
+        chart("Limited: what a chain remembers", "Rank correlation with the noise that the walk began from", axis("t"),
+              axis("rank correlation", low=-0.2, high=1.05),
+              series("DDPM", zip(times, memory[0], strict=True)), series("DDIM", zip(times, memory[1], strict=True), "second"),
+              series("DDPM by its formula", zip(times, forgetting, strict=True), "dashed")),
+        chart("Six walks of each", "Fresh noise at every step against one draw at the start", axis("t"), axis("x_t"), *tracks),
+    ]  # fmt: skip
+
+
+def reverse_charts(found: Sequence[Left], chance: Interval, share: float) -> list[Chart]:
+    """Assumption 4: a perfect score, T from 1000 to 2."""
+    steps = [one.steps for one in found]
+    ends = (min(steps), max(steps)) if steps else (2, 1000)
+    kinds = (("ddpm", ""), ("ddim", "second"))
+    return [
+        chart("Justified at large T, limited at small", "Distance of the samples from the data; the score is perfect, so only the "
+              "moves are to blame", axis("T", log=True), axis("W₂ distance", log=True),
+              *(series(SAMPLERS[name], [(o.steps, o.distance) for o in found if o.sampler == name], kind) for name, kind in kinds),
+              series("chance alone", [(end, chance) for end in ends], "dashed")),
+        chart("Balance of the modes", "Share of the samples in the left peak; the data have 40 %", axis("T", log=True),
+              axis("share on the left", low=0, high=0.6),
+              *(series(SAMPLERS[name], [(o.steps, o.left) for o in found if o.sampler == name], kind) for name, kind in kinds),
+              series("the data", [(end, share) for end in ends], "dashed")),
+    ]  # fmt: skip
+
+
+def trained_charts(now: Trained) -> list[Chart]:
+    """Assumption 5: error against width for each amount of data, and the course of training."""
+    kinds = ("", "second", "third", "fourth")
+    sizes, widths = sorted({size for _, size in now.errors}), sorted({width for width, _ in now.errors})
+    last = max(widths, default=0)
+    return [
+        chart("Justified with both, limited by either", "Error against the exact ε on fresh data, three networks each",
+              axis("width", log=True), axis("E‖ε_θ − ε*‖² / E‖ε*‖²", log=True),
+              *(series(f"{size} training points", [(w, now.errors[w, size]) for w in widths if (w, size) in now.errors], kind)
+                for size, kind in zip(sizes, kinds, strict=False))),
+        chart(f"The course of training at width {last}", "On few points it turns: the networks begin to learn them by heart",
+              axis("training steps"), axis("error", log=True),
+              *(series(f"{size} points", now.curves.get((last, size), ()), kind)
+                for size, kind in zip(sizes, kinds, strict=False))),
+    ]  # fmt: skip
+
+
+def world_rows(worlds: Sequence[World], heard: Heard | None) -> dict[str, Any]:
+    """Assumption 6 as bars: each kind of picture, and words."""
+    bars = [
+        bar_chart("Through the VAE and back", "dB, more is better", [(w.name, w.psnr) for w in worlds]),
+        bar_chart("Error of ε", "less is better; guessing costs 1", [(w.name, w.error) for w in worlds]),
+    ]
+    if heard is not None:
+        both = [("trained names", heard.known), ("words from elsewhere", heard.strange)]
+        bars.append(bar_chart("How much words move ε", "share of ‖ε‖", both))
+    return {"bars": bars}
+
+
+def bar_chart(title: str, unit: str, values: Sequence[tuple[str, Interval]]) -> dict[str, Any]:
+    """A bar for each value, with its interval."""
+    return {"title": title, "unit": unit, "bars": [[name, *point(0, value)[1:]] for name, value in values]}
+
+
+# ------------------------------------------------------------------------------------------------- the perfect denoiser
+
+
+def errors_chart(found: Sequence[Errors]) -> Chart:
+    """Error of the network against t, beside the least that is possible on these pictures."""
+    return chart(
+        "Error of ε against t, on training pictures", "The perfect denoiser knows them by heart; the gap is what the network "
+        "does not know, and where all that is new comes from", axis("t"), axis("mean square error", low=0),
+        series("network", [(one.t, one.network) for one in found]),
+        series("perfect", [(one.t, one.perfect) for one in found], "second"),
+        series("network − perfect", [(one.t, one.apart) for one in found], "dashed"),
+    )  # fmt: skip
+
+
+def difference(a: Image, b: Image) -> Image:
+    """How far two pictures are apart, pixel by pixel: black where they agree."""
+    from PIL import Image as images
+
+    apart = np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).mean(-1)
+    return images.fromarray(np.uint8(np.clip(2 * apart, 0, 255)))
+
+
+def triple(network: Image, perfect: Image) -> list[str]:
+    """Network, perfect, difference, as the page gets them."""
+    return [data_uri(image) for image in (network, perfect, difference(network, perfect))]
+
+
+# ------------------------------------------------------------------------------------------------- claims
+
+
+def cards() -> list[dict[str, Any]]:
+    """Every claim as a card, theme by theme."""
+    return [card(claim) for theme in THEMES for claim in CLAIMS.values() if claim.theme == theme]
+
+
+def card(claim: Claim) -> dict[str, Any]:
+    """What a card says before anything is measured."""
+    return {
+        "id": claim.id, "row": claim.row, "theme": TITLES[claim.theme], "says": claim.says, "asks": claim.asks, "unit": claim.unit,
+        "note": claim.note, "how": claim.doc, "paper": claim.paper, "slow": claim.slow,
+    }  # fmt: skip
+
+
+def found(claim: Claim, finding: Finding, link: str) -> dict[str, Any]:
+    """What a card says when it was measured."""
+    replay = ", ".join(f"{name} {value}" for name, value in finding.settings.items())
+    return {"shown": shown(finding.value, claim.unit), "value": number(finding.value.value), "low": number(finding.value.low),
+            "high": number(finding.value.high), "verdict": finding.verdict, "told": finding.told, "replay": replay,
+            "link": link}  # fmt: skip

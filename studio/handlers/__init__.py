@@ -1,0 +1,1 @@
+"""What stands between the widgets of Prompt and Denoise and the engine."""

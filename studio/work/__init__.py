@@ -1,0 +1,1 @@
+"""Pieces of work for the engine: generators that do a slice at a time and show what they have so far."""

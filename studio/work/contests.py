@@ -1,0 +1,158 @@
+"""Many runs as one piece of work for the engine: whatever is finished is shown at once, and what fails leaves the rest alone.
+
+Each is a generator of Partials, cumulative, so that a page which sees only some of them misses nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from core.errors import UserError
+from core.recipe import Recipe
+from core.sampling import SAMPLERS
+from core.schedules import Schedule, make_path
+from core.toy import TOYS
+from core.tradeoff import Point, distances, ends, fine, floor, ladder, on_ladder, race, relative_error
+from studio.figures import samplers as figures
+from studio.figures.run import duration
+from studio.formats.grids import Grid
+from studio.widgets.status import Partial
+
+if TYPE_CHECKING:
+    from studio.service.engine import Engine
+    from studio.service.jobs import Preview, Run
+
+View = dict[str, Any]
+MOST_STOCHASTIC = 160  # steps: finer runs only measure chance
+FLOORS = 4  # draws whose mean is the floor
+
+
+# ------------------------------------------------------------------------------------------------- grids
+
+
+def painted(engine: Engine, made: Grid, link: Callable[[Recipe], str]) -> Generator[Partial | None, None, View]:
+    """Every cell of a grid, one after the other; a cell that cannot be made says why in its place."""
+    view, begun = figures.grid_view(made), time.perf_counter()
+    nfe = 0
+    spent: list[tuple[int, float]] = []  # evaluations and seconds of what was really computed
+    yield Partial(view, "Starting …", 0)
+    for index, cell in enumerate(made.cells):
+        cells = view["cells"]
+        try:
+            run, computed = yield from _seen(engine, cell.recipe, view, figures.key(cell), index, len(made.cells))
+            shown = figures.cell_view(cell.recipe, run.images[0], run.nfe, run.seconds, link(cell.recipe))
+            cells = cells | {figures.key(cell): shown}
+            nfe += run.nfe
+            spent += [(run.nfe, run.seconds)] if computed else []
+        except UserError as error:
+            cells = cells | {figures.key(cell): {"fault": str(error)}}
+        view = view | {"cells": cells, "forming": None}
+        yield Partial(view, f"{index + 1} of {len(made.cells)} pictures", (index + 1) / len(made.cells))
+    return view | {"told": told(len(made.cells), nfe, time.perf_counter() - begun, spent)}
+
+
+def _seen(
+    engine: Engine, recipe: Recipe, view: View, key: str, index: int, count: int
+) -> Generator[Partial | None, None, tuple[Run, bool]]:
+    """One run, with its rough pictures while they form; and whether it had to be computed."""
+    running, computed = engine.run(recipe), False
+    while True:
+        try:
+            preview = next(running)
+        except StopIteration as end:
+            return end.value, computed
+        computed = True
+        yield None if preview is None else _forming(preview, view, key, index, count)
+
+
+def _forming(preview: Preview, view: View, key: str, index: int, count: int) -> Partial:
+    part = (index + preview.step / preview.steps) / count
+    line = f"picture {index + 1} of {count} · step {preview.step}/{preview.steps} · {preview.nfe} evaluations (NFE)"
+    return Partial(view | {"forming": {"key": key, "src": figures.small_uri(preview.images[0])}}, line, part)
+
+
+def told(count: int, nfe: int, seconds: float, spent: Sequence[tuple[int, float]]) -> str:
+    """What a grid cost, and what DDPM's thousand steps would."""
+    text = f"{count} pictures, {nfe} network evaluations (NFE), {duration(seconds)}."
+    if spent:
+        each = sum(seconds for _, seconds in spent) / sum(nfe for nfe, _ in spent)
+        text += f" {1000 * each:.0f} ms an evaluation: a thousand guided steps (2000) would take {duration(2000 * each)}."
+    return text
+
+
+# ------------------------------------------------------------------------------------------------- races
+
+
+def raced_exactly(
+    toy: str, schedule: Schedule, samplers: Sequence[str], steps: Sequence[int], link: figures.Link
+) -> Generator[Partial, None, tuple[View, list[Point]]]:
+    """A race on an exact mixture: deterministic samplers against the truth, stochastic ones against the law of the data."""
+    mixture = TOYS[toy]()
+    still = [name for name in samplers if not SAMPLERS[name].stochastic]
+    moved = [name for name in samplers if SAMPLERS[name].stochastic]
+    few = [count for count in steps if count <= MOST_STOCHASTIC] if moved else []
+    total = len(still) * len(steps) + len(moved) * len(few)
+    view: View = {"on": "mixture", "lines": [], "apart": [], "floor": None}
+    points: list[Point] = []
+    yield Partial(view, "Solving very finely, for the truth …", 0)
+    if few:
+        at = make_path(schedule, sigmas=ladder(2, *ends(schedule))).levels[-1]
+        view["floor"] = sum(floor(mixture, at, seed=seed) for seed in range(FLOORS)) / FLOORS
+    runs = [race(mixture, schedule, still, steps)] if still else []
+    for run in [*runs, distances(mixture, schedule, moved, few)]:
+        for point in run:
+            points.append(point)
+            view = view | race_lines(points, link)
+            yield Partial(view, f"{len(points)} of {total} runs", len(points) / total)
+    return view | {"told": f"{len(points)} runs on the exact mixture."}, points
+
+
+def raced_on_model(
+    engine: Engine, recipe: Recipe, samplers: Sequence[str], steps: Sequence[int], link: Callable[[Recipe], str]
+) -> Generator[Partial | None, None, tuple[View, list[Point]]]:
+    """A race of one picture's latents on the loaded model: minutes, each run seen as soon as it is finished."""
+    schedule = engine.pipe.schedule
+    still = [name for name in samplers if not SAMPLERS[name].stochastic]
+    runs = [on_ladder(recipe, schedule, name, count) for count in sorted(steps) for name in still]
+    view: View = {"on": "model", "lines": [], "apart": [], "floor": None}
+    points: list[Point] = []
+    links = {(one.sampler, one.steps): link(one) for one in runs}
+    begun, truth = time.perf_counter(), fine(recipe, schedule)
+    calls = [SAMPLERS[one.sampler].calls * one.steps for one in (truth, *runs)]
+    done = [sum(calls[:index]) / sum(calls) for index in range(len(calls) + 1)]
+    best = yield from _measured(engine, truth, view, "the fine solve that counts as the truth", done[0], done[1])
+    for index, one in enumerate(runs, 1):
+        name = f"{SAMPLERS[one.sampler].label}, {one.steps} steps"
+        run = yield from _measured(engine, one, view, name, done[index], done[index + 1])
+        error = relative_error(run.steps[-1].x_next, best.steps[-1].x_next)
+        points.append(Point(one.sampler, one.steps, run.nfe, error))
+        view = view | race_lines(points, lambda name, count: links[name, count])
+        yield Partial(view, f"{index} of {len(runs)} runs", done[index + 1])
+    return view | {"told": f"{len(points)} runs on {engine.pipe.name} in {duration(time.perf_counter() - begun)}."}, points
+
+
+def race_lines(points: Sequence[Point], link: figures.Link) -> Mapping[str, Any]:
+    """The lines of a race so far, stochastic samplers apart."""
+    made = figures.lines(points, link)
+    return {"lines": [line for line in made if not line["dashed"]], "apart": [line for line in made if line["dashed"]]}
+
+
+def _measured(
+    engine: Engine, recipe: Recipe, view: View, name: str, before: float, after: float
+) -> Generator[Partial | None, None, Run]:
+    """One run of a race, whose steps are at hand; it takes the job from one part of the work to another."""
+    running = engine.run(recipe)
+    while True:
+        try:
+            preview = next(running)
+        except StopIteration as end:
+            if not end.value.steps:
+                raise UserError("These runs are too large to be compared; take fewer steps or a smaller model.") from None
+            return end.value
+        if preview is None:
+            yield None
+        else:
+            line = f"{name} · step {preview.step}/{preview.steps} · {preview.nfe} evaluations (NFE)"
+            yield Partial(view, line, before + (after - before) * preview.step / preview.steps)

@@ -1,0 +1,282 @@
+"""Work of the labs for the engine: assumptions, the perfect denoiser, claims, each showing what it has so far.
+
+Every generator yields Partial and returns the view that it came to. Each of these views is whole: a slow page skips some.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from core.assumptions import approximation, closed_world, forward, moves, walks
+from core.claims import CLAIMS
+from core.claims.table import number as said
+from core.errors import UserError
+from core.perfect import COPY, PLACES, Look, Perfect, decided, error_curve
+from core.pipeline import TextToImage
+from core.recipe import Recipe
+from core.schedules import CLEAN, make
+from core.toy import ring, two_peaks
+from studio.figures import labs as figures
+from studio.figures.run import data_uri, duration
+from studio.formats.links import to_run
+from studio.service.engine import Engine
+from studio.service.jobs import Preview, Run
+from studio.widgets.status import Partial, View
+
+Work = Generator[Partial | None, None, View]
+LINEAR = "linear"  # DDPM's own schedule, which the labs on exact models run on
+SHOWN_STEPS = 50
+
+
+# ------------------------------------------------------------------------------------------------- the six assumptions
+
+
+def gaussian_forward() -> Work:
+    """Assumption 1."""
+    schedule = make(LINEAR)
+    first = figures.marginal_chart(forward.marginals(schedule))
+    found: list[forward.Off] = []
+    yield Partial({"charts": [first]}, "the forward chain is walked", 0.1)
+    for off in forward.off_symbols(schedule):
+        found.append(off)
+        part = len(found) / (2 * len(forward.STEPS))
+        yield Partial({"charts": [first, figures.symbols_chart(found)]}, f"{off.steps} steps of {off.sampler.upper()}", part)
+    ten = next(off for off in found if off.steps == 10)
+    return {"charts": [first, figures.symbols_chart(found)],
+            "line": f"At 10 steps {100 * ten.share.value:.0f} % of DDIM's samples are no symbol; at {found[-1].steps} steps "
+                    f"{100 * found[-1].share.value:.0f} %. The noise is Gaussian, the data need not be."}  # fmt: skip
+
+
+def small_steps() -> Work:
+    """Assumption 2."""
+    schedule, mixture = make(LINEAR), two_peaks()
+    levels = {"to the data": CLEAN, "at σ/α = 0.3": schedule.at_nsr(0.3), "at σ/α = 1": schedule.at_nsr(1.0)}
+    losses = {name: moves.small_steps(mixture, at) for name, at in levels.items()}
+    clean, chains = losses["to the data"], []
+    view: View = {}
+    first = figures.loss_chart(losses)
+    yield Partial({"charts": [first, *figures.moves_chart(clean, [])[:1]]}, "one step at every β", 0.1)
+    for steps in moves.STEPS:
+        chains.append((steps, moves.chain(mixture, schedule, steps)))
+        view = {"charts": [first, *figures.moves_chart(clean, chains)]}
+        yield Partial(view, f"a chain of {steps} steps", len(chains) / len(moves.STEPS))
+    grown = f"From β = {clean[0].beta:g} to {clean[-1].beta:g} the loss grows {said(clean[-1].nats / clean[0].nats)} times. "
+    return view | {"line": grown + "Two peaks at −1 ± 0.15 and 1 ± 0.4, weights 0.4 and 0.6, averaged over x_t."}
+
+
+def markov() -> Work:
+    """Assumption 3."""
+    schedule, mixture = make(LINEAR), two_peaks()
+    yield Partial({}, "walking both ways", 0.1)
+    made = walks.walks(mixture, schedule)
+    formula = [walks.forgetting(mixture, made.levels[0], at) for at in made.levels]
+    charts = figures.walks_charts(made, formula)
+    least = min(made.apart(level).p for level in range(len(made.levels))) * len(made.levels)
+    return {"charts": charts,
+            "line": f"{made.x.shape[2]} walks each. No law differs (p = {min(1, least):.2f} over all t), and yet DDIM "
+                                      "keeps the order of its start to the end while DDPM forgets it."}  # fmt: skip
+
+
+def gaussian_reverse() -> Work:
+    """Assumption 4."""
+    mixture, found, view = two_peaks(), [], {}
+    chance, share = moves.by_chance(mixture, CLEAN), float(mixture.weights[0])
+    for left in moves.gaussian_moves(mixture, make(LINEAR)):
+        found.append(left)
+        view = {"charts": figures.reverse_charts(found, chance, share)}
+        yield Partial(view, f"T = {left.steps}, {left.sampler.upper()}", len(found) / (2 * len(moves.STEPS)))
+    few, many = found[0], found[-2]
+    line = (f"DDPM with a perfect score: W₂ {few.distance.value:.2f} at T = {few.steps}, {many.distance.value:.2f} at "
+            f"T = {many.steps}; chance alone gives {chance.value:.2f}.")  # fmt: skip
+    return view | {"line": line}
+
+
+def universal_approximation() -> Work:
+    """Assumption 5."""
+    now = approximation.Trained()
+    for now in approximation.trained(ring(), make(LINEAR)):
+        width = max(width for width, _ in now.errors)
+        yield Partial({"charts": figures.trained_charts(now)}, f"width {width}: {100 * now.part:.0f} % of all training", now.part)
+    (small, _, large), (few, _, many) = approximation.WIDTHS, approximation.SIZES
+    worst, best = now.errors[small, few], now.errors[large, many]
+    return {"charts": figures.trained_charts(now),
+            "line": f"Error {worst.value:.2f} with width {small} and {few} points, {now.errors[large, few].value:.2f} with width "
+                    f"{large} and "
+                    f"{few} points, {best.value:.2f} with width {large} and {many} points."}  # fmt: skip
+
+
+def closed_world_of(pipe: TextToImage, own: Tensor | None = None) -> Work:
+    """Assumption 6, on the loaded model."""
+    if lacks := pipe.extras.missing("latents"):
+        raise UserError(lacks)
+    worlds: list[closed_world.World] = []
+    pictures: list[View] = []
+    for world in closed_world.worlds(pipe, own, 6):
+        worlds.append(world)
+        rows = [[small(pipe, x) for x in part[:4]] for part in (world.pictures, world.again)]
+        pictures.append({"name": world.name, "rows": rows})
+        view = figures.world_rows(worlds, None) | {"pictures": pictures}
+        yield Partial(view, world.name, len(worlds) / (4 if own is None else 5))
+    view = figures.world_rows(worlds, closed_world.heard(pipe)) | {"pictures": pictures}
+    gap = worlds[0].psnr.value - worlds[2].psnr.value
+    return view | {"line": f"Photo-like textures lose {gap:.0f} dB more in the VAE than training "
+                           "pictures do. Those have been through it once already."}  # fmt: skip
+
+
+def small(pipe: TextToImage, x: Tensor) -> str:
+    """A picture [3, H, W] as the page gets it."""
+    from core.pipeline import to_images
+
+    image = to_images(x[None])[0]
+    image.thumbnail((128, 128))
+    return data_uri(image)
+
+
+def of(name: str, work: Callable[[], Work]) -> Work:
+    """The work of one assumption, its views marked, since by then the page may ask for another."""
+    running = work()
+    while True:
+        try:
+            event = next(running)
+        except StopIteration as end:
+            return end.value | {"of": name}
+        yield None if event is None else replace(event, view=event.view | {"of": name})
+
+
+ASSUMPTIONS: dict[str, Callable[[], Work]] = {
+    "forward": gaussian_forward, "small": small_steps, "markov": markov, "reverse": gaussian_reverse,
+    "approximation": universal_approximation,
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- the perfect denoiser
+
+
+def compared(engine: Engine, recipe: Recipe, named: bool) -> Work:
+    """A run of one picture, and at each step what the perfect denoiser says; the pictures become fine one after the other."""
+    pipe = engine.pipe
+    perfect = Perfect.of(pipe)
+    label = perfect.named(recipe.prompt) if named else None
+    if named and label is None:
+        raise UserError("The prompt has no trained name in it; choose “all training pictures”, or name one, as “red apple”.")
+    run = yield from kept(engine, recipe)
+    begun = time.perf_counter()
+    looks = [perfect.look(step, label) for step in run.steps]
+    each = 1000 * (time.perf_counter() - begun) / len(looks)
+    view = steps_view(pipe, perfect, run, looks, label)
+    yield Partial(view, "the perfect denoiser has answered; the pictures become fine", 0.3)
+    for index in sorted(range(len(looks)), key=lambda i: (-(i % 4 == 0), i)):
+        both = [pipe.pictures(z)[0] for z in (looks[index].network, looks[index].perfect)]
+        view = view | {"frames": [*view["frames"][:index], figures.triple(*both), *view["frames"][index + 1 :]]}
+        yield Partial(view, f"step {index + 1} is fine", 0.3 + 0.7 * (index + 1) / len(looks))
+    return view | {"line": summary(perfect, looks, each)}
+
+
+def kept(engine: Engine, recipe: Recipe) -> Generator[Partial | None, None, Run]:
+    """A run of one picture with its steps, at once if it is known."""
+    running = engine.run(recipe.replace(batch=1))
+    while True:
+        try:
+            preview = next(running)
+        except StopIteration as end:
+            run: Run = end.value
+            break
+        yield None if preview is None else making(preview)
+    if not run.steps:
+        raise UserError("This run is too large to be kept with its steps: take fewer steps.")
+    return run
+
+
+def making(preview: Preview) -> Partial:
+    return Partial({}, f"step {preview.step}/{preview.steps} of the run", 0.3 * preview.step / preview.steps)
+
+
+def steps_view(pipe: TextToImage, perfect: Perfect, run: Run, looks: Sequence[Look], label: int | None) -> View:
+    """Everything about a run's steps, its pictures still rough."""
+    origins, latents = pipe.extras.training.origins, pipe.extras.training.latents
+    rows = sorted({near.row for look in looks for near in (look.weights[0], *look.nearest[:2])})
+    rough = [pipe.preview(z)[0].resize((96, 96), 0) for look in looks for z in (look.network, look.perfect)]
+    nearest = {
+        str(row): {"src": data_uri(pipe.preview(latents[row : row + 1])[0]), "name": f"{origins[row].label}, {origins[row].style}",
+              "licence": f"{origins[row].package} ({origins[row].licence})"}
+        for row in rows
+    }  # fmt: skip
+    return {
+        "frames": [figures.triple(rough[2 * i], rough[2 * i + 1]) for i in range(len(looks))],
+        "steps": [
+            {"t": round(step.cur.t), "nsr": figures.number(step.cur.nsr), "entropy": figures.number(look.entropy),
+             "apart": figures.number(look.apart), "reach": figures.number(look.reach), "first": look.weights[0].row,
+             "share": figures.number(look.weights[0].value),
+             "near": [[near.row, figures.number(near.value)] for near in look.nearest[:2]]}
+            for step, look in zip(run.steps, looks, strict=True)
+        ],
+        "nearest": nearest, "decided": decided(looks), "usual": figures.number(perfect.usual), "copy": COPY,
+        "open": figures.number(float(len(perfect) if label is None else int((perfect.data.labels == label).sum()))),
+        "named": None if label is None else perfect.names[label],
+    }  # fmt: skip
+
+
+def summary(perfect: Perfect, looks: Sequence[Look], milliseconds: float) -> str:
+    """What a run came to, in a sentence or two."""
+    when, last = decided(looks), looks[-1]
+    first = "It is never decided which picture it will be." if when is None else f"Decided from step {when + 1} of {len(looks)} on."
+    copied = "a copy" if last.reach < COPY else "no copy"
+    return (f"{first} The network's picture is {last.nearest[0].value:.2f} from the nearest training picture (they lie "
+            f"{perfect.usual:.2f} "
+            f"apart) and {copied}. {milliseconds:.0f} ms a step for the perfect denoiser.")  # fmt: skip
+
+
+def errors_against_t(pipe: TextToImage) -> Work:
+    """The error of network and perfect denoiser at every t."""
+    perfect, found, view = Perfect.of(pipe), [], {}
+    for one in error_curve(pipe, perfect):
+        found.append(one)
+        view = {"charts": [figures.errors_chart(found)]}
+        yield Partial(view, f"t = {one.t:.0f}", len(found) / len(PLACES))
+    return view | {"line": "Eight training pictures, without words; 95 % intervals over the pictures."}
+
+
+# ------------------------------------------------------------------------------------------------- claims
+
+
+def keyed(engine: Engine, names: Sequence[str]) -> Work:
+    """The answer key of a lesson: its claims one after the other, those that fail told as such."""
+    key: dict[str, View] = {}
+    for index, name in enumerate(names):
+        work = measured(engine, name)
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                key[name] = end.value["finding"]
+                break
+            except UserError as error:
+                key[name] = {"shown": "not measured here", "told": str(error), "verdict": ""}
+                break
+            part = (index + (0 if event is None else event.part)) / len(names)
+            yield None if event is None else Partial({"key": dict(key)}, f"{index + 1} of {len(names)}: {event.line}", part)
+    return {"key": key, "line": f"{len(key)} answers, measured here."}
+
+
+def measured(engine: Engine, name: str) -> Work:
+    """One claim, with what it says meanwhile."""
+    claim, begun = CLAIMS[name], time.perf_counter()
+    if claim.needs_model and (lacks := engine.pipe.extras.missing("latents")):
+        raise UserError(lacks)
+    work = claim.measure(engine.pipe)
+    yield Partial({}, "measuring …", 0)
+    while True:
+        try:
+            progress = next(work)
+        except StopIteration as end:
+            finding = end.value
+            break
+        yield Partial({}, progress.line, progress.part)
+    link = "?" + to_run(Recipe(**finding.recipe), "denoise") if finding.recipe else ""
+    seconds = duration(time.perf_counter() - begun)
+    found = figures.found(claim, finding, link) | {"id": name, "seconds": seconds}
+    return {"finding": found, "line": f"{finding.verdict}, in {seconds}"}
