@@ -24,13 +24,13 @@ from studio.service.limits import Limits
 from studio.service.machine import more_files, own_temp_folder
 from studio.tabs import denoise, guidance, labs, latents, prompt, samplers, schedules
 from studio.widgets import controls, page
+from studio.widgets.base import ASSETS
 
 TABS = (
     ("Prompt", prompt.tab), ("Denoise", denoise.tab), ("Schedules", schedules.tab), ("Guidance", guidance.tab),
     ("Latents", latents.tab), ("Samplers", samplers.tab), ("Labs", labs.tab),
 )  # fmt: skip
 GRACE, TOLD = 3.0, 0.5  # seconds for the step that runs to end, and for pages to hear of it
-ASSETS = Path(__file__).parents[1] / "assets"
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]  # what the machine has
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 

@@ -20,8 +20,8 @@ from studio.figures.latents import channel
 from studio.figures.noising import square
 from studio.service.jobs import Done, Failed, Queued, Stopped
 from studio.widgets import controls
+from studio.widgets.base import ENGINE
 from studio.widgets.checks import whole
-from studio.widgets.subpage import ENGINE
 from studio.widgets.uploads import SafeImage
 from studio.work.latents import Bench, picture_cost
 

@@ -24,16 +24,14 @@ from studio.handlers.darkroom import FORMS, Desk, told, written
 from studio.service.engine import Engine, cost
 from studio.service.jobs import Done, Failed, Run, Stopped
 from studio.widgets import controls
+from studio.widgets.base import ENGINE, PRIVATE, asset, scripts
 from studio.widgets.settings import Settings
 from studio.work import film
 
-ASSETS = Path(__file__).parents[2] / "assets"
 IDLE = {"state": "idle", "line": "Press Generate: the whole run comes as a film, and every step of it can be looked into."}
 UNSEEN = {"state": "idle", "line": "Choose a step in the film, then ask where its words look."}
 UNASKED = {"state": "idle", "line": "Does it find a noise that we know? And does the same run come out twice?"}
 SHOWN = "(at, ...rest) => [(f => f?.dataset.k ? f.dataset.k + f.dataset.lane : '')(document.querySelector('#film .film')), ...rest]"
-ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64}
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 HERE: dict[str, Any] = ENGINE | PRIVATE | {"js": SHOWN, "trigger_mode": "once"}
 
 
@@ -100,11 +98,10 @@ def prompt_box(elem_id: str) -> gr.Textbox:
     return box
 
 
-def html(template: str, value: dict[str, Any], elem_id: str, scripts: tuple[str, ...], **props: Any) -> gr.HTML:
+def html(template: str, value: dict[str, Any], elem_id: str, names: tuple[str, ...], **props: Any) -> gr.HTML:
     """A view with a script of its own, from assets."""
-    text = (ASSETS / f"{template}.html").read_text(encoding="utf-8")
-    script = "\n".join((ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in scripts)
-    return gr.HTML(value, html_template=text, js_on_load=script, elem_id=elem_id, apply_default_css=False, **props)
+    return gr.HTML(value, html_template=asset(f"{template}.html"), js_on_load=scripts(*names), elem_id=elem_id,
+                   apply_default_css=False, **props)  # fmt: skip
 
 
 def other_widgets() -> tuple[dict[str, Any], gr.Button]:

@@ -5,9 +5,8 @@ One column says what is made, four pages show it. The endpoint `/guidance_sweep`
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -19,20 +18,15 @@ from studio.figures import guidance as figures
 from studio.figures.run import duration
 from studio.service.engine import Engine, cost
 from studio.widgets import controls
+from studio.widgets.base import ENGINE, PRIVATE, texts
 from studio.widgets.checks import real, whole
 from studio.widgets.settings import Settings
-from studio.widgets.status import followed, status
+from studio.widgets.status import status
+from studio.widgets.subpage import Page, formula, page, press
 from studio.work import guided
 from studio.work.sweep import AUTO, MOST_SEEDS, Progress, Sweep, numbers, swept
 
-ASSETS = Path(__file__).parents[2] / "assets"
-SCRIPTS = {
-    name: "\n".join((ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in ("draw", f"guidance-{name}"))
-    for name in ("sweep", "triangle", "effects", "classifier")
-}
-TEXTS = (ASSETS / "guidance.md").read_text(encoding="utf-8").split("\n---\n")
-ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64}
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+TEXTS = texts("guidance")
 ID = "g-"  # before the ids of this tab's widgets
 JUDGED_JS = (
     "(a, b) => `classifier-free γ ${a} = CFG scale ${Math.round((1 + Number(a)) * 1e6) / 1e6}"
@@ -113,54 +107,6 @@ def ask(engine: Engine) -> Column:
 # ------------------------------------------------------------------------------------------------------- pages
 
 
-@dataclass(frozen=True)
-class Page:
-    """A view with its buttons, and how a piece of work is followed on it."""
-
-    engine: Engine
-    stage: gr.HTML
-    go: gr.Button
-    halt: gr.Button
-
-    @property
-    def outputs(self) -> list[Any]:
-        return [self.stage, self.go, self.halt]
-
-    async def follow(
-        self, request: gr.Request, work: Callable[[], Generator[Any, None, Any]], price: float, view: dict[str, Any],
-        show: Callable[[Any], dict[str, Any]] = lambda value: value,
-    ) -> AsyncIterator[dict[Any, Any]]:  # fmt: skip
-        """Queue the work and hand out every state of the view; whatever happens, the buttons come back."""
-        yield {self.stage: view, self.go: gr.update(interactive=False), self.halt: gr.update(interactive=True)}
-        try:
-            with self.engine.compute(work, controls.visitor(request), price) as job:
-                async for _, now in followed(job, view, show):
-                    view = now
-                    yield {self.stage: view}
-        except Exception as error:
-            view = view | {"status": status("failed", controls.fault(error).message)}
-        yield {self.stage: view, self.go: gr.update(interactive=True), self.halt: gr.update(interactive=False)}
-
-    def stop(self, request: gr.Request) -> None:
-        self.engine.stop(controls.visitor(request))
-
-
-def page(engine: Engine, name: str, text: str, go: gr.Button, halt: gr.Button, view: dict[str, Any]) -> Page:
-    """What all pages share: the view that its script fills, the sentences for students, and Stop."""
-    idle = {"status": status("idle", f"Press {go.value}.")}
-    frame = f'<div class="g-view {name}"></div><div class="g-line" role="status"></div>'
-    stage = gr.HTML(idle | view, html_template=frame, js_on_load=SCRIPTS[name], apply_default_css=False, elem_id=f"g-{name}")
-    gr.Markdown(text, elem_classes="g-lesson")
-    made = Page(engine, stage, go, halt)
-    halt.click(made.stop, queue=False, **PRIVATE)
-    return made
-
-
-def formula(text: str) -> None:
-    """What the page is about."""
-    gr.Markdown(text, elem_classes="g-formula")
-
-
 def gamma_slider(name: str, value: float = 4, label: str = "Guidance γ", least: float = -1) -> gr.Slider:
     return gr.Slider(least, 14, value, step=0.5, label=label, elem_id=f"g-{name}-gamma", min_width=150)
 
@@ -169,12 +115,6 @@ def told(sliders: list[gr.Slider], text: str, js: str) -> None:
     """The line that says both scales while a slider is dragged."""
     line = gr.Markdown(text, elem_classes="g-both")
     gr.on([slider.change for slider in sliders], None, sliders, line, js=js, show_progress="hidden", api_visibility="private")
-
-
-def press(label: str, name: str) -> tuple[gr.Button, gr.Button]:
-    """The button that begins, and the one that ends."""
-    go = gr.Button(label, variant="primary", elem_id=f"g-{name}-go", elem_classes="g-go", min_width=60)
-    return go, gr.Button("Stop", interactive=False, elem_id=f"g-{name}-stop", elem_classes="g-halt", min_width=60)
 
 
 @dataclass(frozen=True)
@@ -193,9 +133,9 @@ def page_of_sweep(engine: Engine, column: Column) -> SweepPage:
     with gr.Row(elem_classes="g-controls"):
         scales = gr.Textbox(SCALES, label="Scales γ", info="CFG scale is γ + 1", max_lines=1, max_length=200, elem_id="g-scales")
         label = class_choice(engine, "Judge's class", "p(class | picture)", visible=judged, elem_id="g-class")
-        go, halt = press("Sweep", "sweep")
+        go, halt = press("Sweep", "g-sweep")
     lacks = [engine.pipe.extras.missing(what) for what in ("clip", "classifier")]
-    made = page(engine, "sweep", TEXTS[0], go, halt, {"notes": notes(lacks)})
+    made = page(engine, "g-sweep", "guidance-sweep", TEXTS[0], (go, halt), {"notes": notes(lacks)})
     last = gr.State(None)
 
     async def sweep(request: gr.Request, scales: Any, label: Any, *values: Any) -> AsyncIterator[Any]:
@@ -206,7 +146,7 @@ def page_of_sweep(engine: Engine, column: Column) -> SweepPage:
         def show(now: Progress) -> dict[str, Any]:
             return sweep_view(now, drawn)
 
-        async for update in made.follow(request, lambda: swept(engine, asked), asked.cost, view, show):
+        async for update in made.follow(request, lambda: (lambda: swept(engine, asked), asked.cost), view, show):
             yield update | first
             first = {}
 
@@ -259,13 +199,13 @@ def page_of_triangle(engine: Engine, column: Column) -> tuple[Page, gr.Slider]:
     formula(f"0, {E0}, {EC} and ε = {E0} + w ({EC} − {E0}) in their own plane")
     with gr.Row(elem_classes="g-controls"):
         gamma = gamma_slider("triangle")
-        go, halt = press("Show", "triangle")
+        go, halt = press("Show", "g-triangle")
     told([gamma], figures.both(gamma.value)["long"], controls.SCALE_JS)
-    made = page(engine, "triangle", TEXTS[1], go, halt, {})
+    made = page(engine, "g-triangle", "guidance-triangle", TEXTS[1], (go, halt), {})
 
     async def show(request: gr.Request, gamma: Any, *values: Any) -> AsyncIterator[Any]:
         recipe = checked(lambda: engine.pipe.complete(column.recipe(values, gamma=gamma).replace(batch=1)))
-        async for update in made.follow(request, lambda: guided.triangle(engine, recipe), cost(recipe), {}):
+        async for update in made.follow(request, lambda: (lambda: guided.triangle(engine, recipe), cost(recipe))):
             yield update
 
     go.click(show, [gamma, *column.inputs], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
@@ -291,7 +231,7 @@ class Opening:
 
         recipe, row = checked(chosen)
         first = {self.pages: gr.Tabs(selected="triangle")}
-        async for update in self.page.follow(request, lambda: guided.triangle(self.engine, recipe, row), cost(recipe), {}):
+        async for update in self.page.follow(request, lambda: (lambda: guided.triangle(self.engine, recipe, row), cost(recipe))):
             yield update | first
             first = {}
 
@@ -304,7 +244,7 @@ def page_of_effects(engine: Engine, column: Column) -> dict[str, Any]:
         low = gr.Number(0.3, label="Guide from σ/α", minimum=0, elem_id="g-low", min_width=80)
         high = gr.Number(5, label="to σ/α", minimum=0, elem_id="g-high", min_width=80)
         rescale = gr.Slider(0, 1, 0.7, step=0.05, label="Rescale r", elem_id="g-rescale", min_width=150)
-        go, halt = press("Compare", "effects")
+        go, halt = press("Compare", "g-effects")
     told([gamma], figures.both(gamma.value)["long"], controls.SCALE_JS)
 
     def ruler(low: Any, high: Any, *values: Any) -> dict[str, Any]:
@@ -312,7 +252,7 @@ def page_of_effects(engine: Engine, column: Column) -> dict[str, Any]:
         return {"ruler": figures.ruler(engine.pipe.path(recipe), *recipe.guidance.interval)}  # type: ignore[misc]
 
     start = {"ruler": figures.ruler(engine.pipe.path(Recipe(prompt="", steps=12)), 0.3, 5)}
-    made = page(engine, "effects", TEXTS[2], go, halt, start)
+    made = page(engine, "g-effects", "guidance-effects", TEXTS[2], (go, halt), start)
 
     def redraw(low: Any, high: Any, *values: Any) -> Any:
         try:
@@ -327,8 +267,8 @@ def page_of_effects(engine: Engine, column: Column) -> dict[str, Any]:
 
         recipe, recipes = checked(asked)
         view = ruler(low, high, *values)
-        work = made.follow(request, lambda: guided.effects(engine, recipes), len(recipes) * cost(recipe), view)
-        async for update in work:
+        price = len(recipes) * cost(recipe)
+        async for update in made.follow(request, lambda: (lambda: guided.effects(engine, recipes), price), view):
             yield update
 
     settings = [low, high, *column.inputs]
@@ -346,10 +286,10 @@ def page_of_classifier(engine: Engine, column: Column) -> dict[str, Any]:
         label = class_choice(engine, "Class y", None, elem_id="g-target", min_width=190)
         gamma = gamma_slider("free", label="CFG γ")
         judged = gamma_slider("judged", 5, "Classifier γ", least=0)
-        go, halt = press("Compare", "classifier")
+        go, halt = press("Compare", "g-classifier")
     if not lacks:
         told([gamma, judged], f"classifier-free {figures.both(4)['long']} · classifier {figures.judged(5)['long']}", JUDGED_JS)
-    made = page(engine, "classifier", TEXTS[3], go, halt, {"notes": notes([lacks])})
+    made = page(engine, "g-classifier", "guidance-classifier", TEXTS[3], (go, halt), {"notes": notes([lacks])})
 
     async def compare(request: gr.Request, label: Any, gamma: Any, scale: Any, *values: Any) -> AsyncIterator[Any]:
         def asked() -> tuple[Recipe, Recipe]:
@@ -357,7 +297,7 @@ def page_of_classifier(engine: Engine, column: Column) -> dict[str, Any]:
             return free, free.replace(prompt=str(label), gamma=scale, guidance={"kind": "classifier"})
 
         free, judged = checked(asked)
-        async for update in made.follow(request, lambda: guided.classifier(engine, free, judged), 2 * cost(free), {}):
+        async for update in made.follow(request, lambda: (lambda: guided.classifier(engine, free, judged), 2 * cost(free))):
             yield update
 
     go.click(compare, [label, gamma, judged, *column.inputs], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)

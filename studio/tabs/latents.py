@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -23,15 +22,16 @@ from studio.figures.noising import drawn_example, square
 from studio.service.engine import Engine, cost
 from studio.service.jobs import Done, Failed
 from studio.widgets import controls, uploads
+from studio.widgets.base import ENGINE, PRIVATE, texts
 from studio.widgets.checks import one_of, real, whole
 from studio.widgets.settings import Settings
-from studio.widgets.subpage import ENGINE, PRIVATE, Page, page, press
+from studio.widgets.subpage import Page, formula, page, press
 from studio.widgets.uploads import SafeImage
 from studio.work import latents as work
 from studio.work.latents import Bench, Held
 from studio.work.walks import NOISES, PICTURES, PROMPTS, Walk, between_pictures, walk_cost, walked
 
-TEXTS = (Path(__file__).parents[2] / "assets" / "latents.md").read_text(encoding="utf-8").split("\n---\n")
+TEXTS = texts("latents")
 PROMPT, OTHER_PROMPT, SEED, OTHER_SEED, STEPS = "a red apple", "a blue car", "7", "8", 12
 FRAMES, MOST_FRAMES = 9, 17
 MOST_SCALE, MOST_SHIFT = 3.0, 3.0
@@ -127,11 +127,6 @@ def ask(bench: Bench) -> Column:
         steps = controls.number_slider("steps", "Steps", most=50, within="l-")
         steps.value, steps.info = STEPS, None
     return Column(held, picture, {"prompt": prompt, "seed": seed, "steps": steps}, gr.Button("Make", elem_id="l-make"))
-
-
-def formula(text: str) -> None:
-    """What the page is about."""
-    gr.Markdown(text, elem_classes="g-formula")
 
 
 # ------------------------------------------------------------------------------------------------------- channels

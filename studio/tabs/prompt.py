@@ -7,7 +7,6 @@ only, never with HTML, because prompts are written by strangers. `/generate` and
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,12 +17,10 @@ from studio.handlers.desk import Desk
 from studio.handlers.words import examples
 from studio.service.engine import Engine
 from studio.widgets import controls
+from studio.widgets.base import ENGINE, PRIVATE, asset, scripts
 from studio.widgets.settings import Settings
 
-ASSETS = Path(__file__).parents[2] / "assets"
 IDLE = {"state": "idle", "line": "Say what you would like to see, and press Generate."}
-ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64}
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 QUICK: dict[str, Any] = PRIVATE | {"concurrency_limit": None}  # no device is needed
 
 
@@ -107,7 +104,5 @@ def on_demand() -> tuple[Any, ...]:
 
 def view(name: str, value: Any, *before: str, **props: Any) -> gr.HTML:
     """A view with its template and script from assets; scripts that it shares come before its own."""
-    path = ASSETS / f"{name}.html"
-    script = "\n".join((ASSETS / f"{one}.js").read_text(encoding="utf-8") for one in (*before, name))
-    return gr.HTML(value, html_template=path.read_text(encoding="utf-8"), js_on_load=script, elem_id=name,
+    return gr.HTML(value, html_template=asset(f"{name}.html"), js_on_load=scripts(*before, name), elem_id=name,
                    apply_default_css=False, **props)  # fmt: skip

@@ -8,7 +8,6 @@ Races and grids are pieces of work for the engine (contests.py) that show whatev
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
@@ -27,17 +26,14 @@ from studio.formats.links import to_run
 from studio.service.engine import Engine
 from studio.service.jobs import LAST, Done, Failed, Stopped
 from studio.widgets import controls, downloads
+from studio.widgets.base import ENGINE, LATEX, PRIVATE, scripts, texts
 from studio.widgets.checks import one_of, real, some_of, whole
 from studio.widgets.settings import Settings
 from studio.widgets.status import followed, status
 from studio.work import contests
 
-ASSETS = Path(__file__).parents[2] / "assets"
-SCRIPT = (ASSETS / "samplers.js").read_text(encoding="utf-8")
-TEXTS = (ASSETS / "samplers.md").read_text(encoding="utf-8").split("\n---\n")
-ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64}
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-LATEX = [{"left": "$", "right": "$", "display": False}]
+SCRIPT = scripts("samplers")
+TEXTS = texts("samplers")
 PLANAR = [name for name, make in TOYS.items() if make().means.shape[1] == 2]
 MODEL, LADDER = "model", "ladder"
 MOST_RUNS, MOST_STEPS, MOST_STEPS_ON_MODEL = 100, 1000, 100

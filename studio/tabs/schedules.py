@@ -7,7 +7,6 @@ engine. The endpoint `/schedule` gives programs the same numbers.
 # No `from __future__ import annotations`: Gradio reads the types of the endpoint as objects.
 import functools
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
@@ -24,13 +23,13 @@ from studio.formats.links import to_query
 from studio.service.engine import Engine
 from studio.service.jobs import Done, Failed
 from studio.widgets import controls, downloads
+from studio.widgets.base import ENGINE, PRIVATE, scripts, texts
 from studio.widgets.checks import one_of, real, some_of, whole
 from studio.widgets.settings import Settings
 from studio.widgets.uploads import SafeImage
 
-SCRIPT = (Path(__file__).parents[2] / "assets" / "schedules.js").read_text(encoding="utf-8")
-TEXTS = (Path(__file__).parents[2] / "assets" / "schedules.md").read_text(encoding="utf-8").split("\n---\n")
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+SCRIPT = scripts("schedules")
+TEXTS = texts("schedules")
 LIVE: dict[str, Any] = PRIVATE | {"trigger_mode": "always_last"}
 SIDE = 192  # pixels of a noised picture: enough for a projector, little for a phone
 DIMS = (32, 64, 128, 256, 320)
@@ -223,7 +222,7 @@ def noising_page(engine: Engine, own: Schedule) -> dict[str, Any]:
     gr.on(moved, draw, inputs, view, **LIVE)
     view.open(draw, inputs, view, **PRIVATE)
     picture.change(take, picture, held, **PRIVATE)
-    gr.on([go.click, prompt.submit], make, prompt, picture, concurrency_id="engine", concurrency_limit=64,
+    gr.on([go.click, prompt.submit], make, prompt, picture, **ENGINE,
           trigger_mode="once", api_visibility="private")  # fmt: skip
     return {"t": t, "left": names[0], "right": names[1], "noising_zero": zero, "noising_seed": seed, "noising_prompt": prompt}
 

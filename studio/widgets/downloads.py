@@ -8,14 +8,14 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from studio.widgets import controls
+from studio.widgets.base import scripts
 
-SCRIPT = (Path(__file__).parents[2] / "assets" / "download.js").read_text(encoding="utf-8")
+SCRIPT = scripts("download")
 KINDS = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
 
 

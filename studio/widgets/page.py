@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -20,14 +19,12 @@ from studio.formats.lessons import find
 from studio.formats.links import HERE_ONLY, Link, from_query
 from studio.service.engine import Engine
 from studio.widgets import controls
+from studio.widgets.base import LATEX, PRIVATE, asset, scripts
 from studio.widgets.settings import PAGE, Settings, address_of, marked
 
-ASSETS = Path(__file__).parents[2] / "assets"
-SCRIPTS = "".join(f"<script>{(ASSETS / f'{name}.js').read_text(encoding='utf-8')}</script>" for name in ("nodes", "page", "lesson"))
+SCRIPTS = "".join(f"<script>{asset(f'{name}.js')}</script>" for name in ("nodes", "page", "lesson"))
 KEY = "diffusion-studio"  # fixed, so that a new server reads what an old one kept; what is kept is no secret
 MOST_CODED = 1_200  # bytes: a finer code is not read from a projector
-LATEX = [{"left": "$", "right": "$", "display": False}]
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 CODE = '<img alt="QR code of the link above" hidden><p class="told" role="status"></p>'
 DOCK = '<div class="dock"></div>'
 BEGIN = "kept => [studio.begin(kept)]"
@@ -72,13 +69,11 @@ def head(name: str, notes: Sequence[str] = ()) -> Head:
                               elem_id="share-link")  # fmt: skip
             renew = gr.Button("Renew", elem_id="share-renew")
             hide = gr.CheckboxGroup([], label="Hide from whoever opens it", elem_id="share-hide")
-        script = (ASSETS / "share.js").read_text(encoding="utf-8")
-        code = gr.HTML({}, html_template=CODE, js_on_load=script, apply_default_css=False, elem_id="share-code")
+        code = gr.HTML({}, html_template=CODE, js_on_load=scripts("share"), apply_default_css=False, elem_id="share-code")
     with gr.Row(elem_id="notation", elem_classes="drawer"):
-        gr.Markdown((ASSETS / "notation.md").read_text(encoding="utf-8"), latex_delimiters=LATEX)
+        gr.Markdown(asset("notation.md"), latex_delimiters=LATEX)
     with gr.Column(elem_id="lesson"):
-        script = (ASSETS / "lesson-dock.js").read_text(encoding="utf-8")
-        dock = gr.HTML({}, html_template=DOCK, js_on_load=script, apply_default_css=False, elem_id="lesson-dock")
+        dock = gr.HTML({}, html_template=DOCK, js_on_load=scripts("lesson-dock"), apply_default_css=False, elem_id="lesson-dock")
         words = gr.Markdown("", latex_delimiters=LATEX, elem_id="lesson-words")
         turn = gr.Button("Go", elem_id="lesson-turn")
     notation.click(None, js="() => { studio.panel('notation') }", **PRIVATE)

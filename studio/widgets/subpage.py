@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,13 +15,10 @@ import gradio as gr
 from studio.service.engine import Engine
 from studio.service.jobs import Done
 from studio.widgets import controls
+from studio.widgets.base import LATEX, PRIVATE, scripts
 from studio.widgets.status import View, followed, status
 
-ASSETS = Path(__file__).parents[2] / "assets"
-ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64}
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-
-Work = Callable[[], Generator[Any, None, View]]
+Work = Callable[[], Generator[Any, None, Any]]
 
 
 @dataclass(frozen=True)
@@ -38,14 +34,20 @@ class Page:
     def outputs(self) -> list[Any]:
         return [self.stage, self.go, self.halt]
 
-    async def follow(self, request: gr.Request, make: Callable[[], tuple[Work, float]]) -> AsyncIterator[dict[Any, Any]]:
-        """Queue the work that `make` gives with its cost, and hand out every state of the view."""
-        view: View = {"status": status("queued", "On its way …")}
+    async def follow(
+        self, request: gr.Request, make: Callable[[], tuple[Work, float]], begin: View | None = None,
+        show: Callable[[Any], View] = lambda value: value or {},
+    ) -> AsyncIterator[dict[Any, Any]]:  # fmt: skip
+        """Queue the work that `make` gives with its cost, and hand out every state of the view, from `begin` on.
+
+        `show` makes entries of the view of what the work yields and returns.
+        """
+        view: View = {"status": status("queued", "On its way …")} | (begin or {})
         try:
             work, cost = make()
             yield {self.stage: view, self.go: gr.update(interactive=False), self.halt: gr.update(interactive=True)}
             with self.engine.compute(work, controls.visitor(request), cost) as job:
-                async for event, now in followed(job, view, lambda value: value or {}):
+                async for event, now in followed(job, view, show):
                     view = now
                     if not isinstance(event, Done):  # the last state comes with the buttons
                         yield {self.stage: view}
@@ -55,6 +57,11 @@ class Page:
 
     def stop(self, request: gr.Request) -> None:
         self.engine.stop(controls.visitor(request))
+
+
+def formula(text: str) -> None:
+    """What the page is about."""
+    gr.Markdown(text, elem_classes="g-formula")
 
 
 def press(label: str, name: str) -> tuple[gr.Button, gr.Button]:
@@ -69,10 +76,9 @@ def page(
     """A view drawn by assets/<script>.js, the sentences for students under it, and Stop connected."""
     go, halt = buttons
     frame = '<div class="g-view"></div><div class="g-line" role="status"></div>'
-    code = "\n".join((ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in ("draw", script))
     idle = {"status": status("idle", f"Press {go.value}.")} | view
-    stage = gr.HTML(idle, html_template=frame, js_on_load=code, apply_default_css=False, elem_id=name, **props)
-    gr.Markdown(text, elem_classes="g-lesson", latex_delimiters=[{"left": "$", "right": "$", "display": False}])
+    stage = gr.HTML(idle, html_template=frame, js_on_load=scripts("draw", script), apply_default_css=False, elem_id=name, **props)
+    gr.Markdown(text, elem_classes="g-lesson", latex_delimiters=LATEX)
     made = Page(engine, stage, go, halt)
     halt.click(made.stop, queue=False, **PRIVATE)
     return made

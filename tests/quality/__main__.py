@@ -22,6 +22,7 @@ from core import load_pipeline
 from core.metrics import frechet_distance
 from core.pipeline import EMBEDDED, TextToImage
 from core.training.autoencoder import psnr
+from tests.quality.card import keep
 from tests.quality.judge import Judge, drawings, train
 from tests.quality.page import page
 from tests.quality.prompts import Catalogue, Question, asked, drawn, scores
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path(".data/emoji-128"))
     parser.add_argument("--work", type=Path, default=Path(".train/judge"))
     parser.add_argument("--page", type=Path, help="write the page of samples to this PNG")
+    parser.add_argument("--card", action="store_true", help="keep the rows beside the model, in quality.json and its README.md")
     parser.add_argument("--every", type=int, default=1, help="ask only every so-manieth question")
     options = parser.parse_args()
     if unknown := set(options.rows) - set(ROWS):
@@ -57,6 +59,8 @@ def main() -> int:
         found = measure(row, pipe, judge, catalogue, options.every)
         sys.stdout.write(json.dumps({"row": row, **found, "seconds": round(time.perf_counter() - began)}) + "\n")
         sys.stdout.flush()
+        if options.card:
+            keep(options.model, pipe.hash, {row: found})
     return 0
 
 

@@ -15,8 +15,9 @@ from core.schedules import CLEAN
 from core.toy import two_peaks
 from studio.figures import labs as figures
 from studio.service.engine import Engine
-from studio.tabs.labs.desk import ENGINE, LATEX, PRICE, PRIVATE, buttons, canvas, texts, worked
+from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
 from studio.widgets import controls
+from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import one_of, real
 from studio.widgets.settings import Settings
 from studio.widgets.uploads import SafeImage

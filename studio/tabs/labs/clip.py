@@ -11,7 +11,8 @@ import gradio as gr
 from core.errors import UserError
 from core.recipe import MAX_TEXT, clean_text
 from studio.service.engine import USUAL, Engine
-from studio.tabs.labs.desk import ENGINE, LATEX, PRICE, PRIVATE, buttons, canvas, texts, worked
+from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
+from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import whole
 from studio.widgets.settings import Settings
 from studio.widgets.uploads import SafeImage

@@ -7,23 +7,16 @@ from typing import Any
 import gradio as gr
 
 from studio.service.engine import Engine
-from studio.widgets.subpage import ASSETS, ENGINE, PRIVATE, Page, press
+from studio.widgets.base import PRIVATE, scripts
+from studio.widgets.subpage import Page, press
 
-LATEX = [{"left": "$", "right": "$", "display": False}]
 PRICE = 3.0 * 20 * 128 * 128  # steps × pixels: some seconds
-
-__all__ = ["ENGINE", "LATEX", "PRICE", "PRIVATE", "buttons", "canvas", "texts", "worked"]
-
-
-def texts(name: str) -> list[str]:
-    """The pieces of a lesson's text."""
-    return (ASSETS / f"{name}.md").read_text(encoding="utf-8").split("\n---\n")
 
 
 def canvas(name: str, script: str, value: dict[str, Any], **props: Any) -> gr.HTML:
     """A piece of page that draws its value itself, by assets/<script>.js, which may use the charts of labs-charts.js."""
     frame = f'<div class="lab {name}"></div><div class="g-line" role="status"></div>'
-    code = "\n".join((ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in ("draw", "labs-charts", script))
+    code = scripts("draw", "labs-charts", script)
     return gr.HTML(value, html_template=frame, js_on_load=code, apply_default_css=False, elem_id=f"labs-{name}", **props)
 
 

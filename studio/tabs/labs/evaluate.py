@@ -15,8 +15,9 @@ from core.evaluation.settings import GAMMAS, HEADLINES, SEEDS, STEPS, Setting
 from core.metrics import METRICS
 from studio.figures import evaluate as figures
 from studio.service.engine import USUAL, Engine
-from studio.tabs.labs.desk import ENGINE, LATEX, PRIVATE, buttons, canvas, texts, worked
+from studio.tabs.labs.desk import buttons, canvas, worked
 from studio.widgets import controls
+from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import one_of, real, some_of, whole
 from studio.widgets.settings import Settings
 from studio.work.evaluate import Room, headlines, noticed, numbered, swept

@@ -13,8 +13,9 @@ from core.recipe import MAX_TEXT, Recipe
 from studio.figures import inside as figures
 from studio.service.engine import USUAL, Engine, cost
 from studio.service.jobs import Done, Failed
-from studio.tabs.labs.desk import ENGINE, LATEX, PRICE, PRIVATE, buttons, canvas, texts, worked
+from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
 from studio.widgets import controls
+from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import one_of, real, whole
 from studio.widgets.settings import Settings
 from studio.widgets.subpage import Page

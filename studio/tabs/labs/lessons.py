@@ -15,8 +15,9 @@ import gradio as gr
 from studio.formats.lessons import find, languages, lessons
 from studio.service.engine import USUAL, Engine
 from studio.service.jobs import LAST
-from studio.tabs.labs.desk import ENGINE, PRIVATE, canvas, texts
+from studio.tabs.labs.desk import canvas
 from studio.widgets import controls
+from studio.widgets.base import ENGINE, PRIVATE, texts
 from studio.widgets.settings import Settings
 from studio.widgets.status import followed, status
 from studio.work.labs import keyed

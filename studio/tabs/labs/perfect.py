@@ -10,8 +10,9 @@ import gradio as gr
 
 from core.recipe import MAX_TEXT
 from studio.service.engine import Engine, cost
-from studio.tabs.labs.desk import ENGINE, LATEX, PRICE, PRIVATE, buttons, canvas, texts, worked
+from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
 from studio.widgets import controls
+from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import one_of, whole
 from studio.widgets.settings import Settings
 from studio.work.labs import compared, errors_against_t

@@ -12,11 +12,11 @@ from core.live.points import MOST, SIDE
 from core.recipe import MAX_TEXT
 from studio.formats import dots
 from studio.service.engine import USUAL, Engine
-from studio.tabs.labs.desk import ENGINE, LATEX, PRIVATE, buttons, canvas, texts, worked
+from studio.tabs.labs.desk import buttons, canvas, worked
 from studio.widgets import controls
+from studio.widgets.base import ENGINE, LATEX, PRIVATE, scripts, texts
 from studio.widgets.checks import one_of, whole
 from studio.widgets.settings import Settings
-from studio.widgets.subpage import ASSETS
 from studio.work.train import STEPS, of_pictures, of_points
 
 POINTS, PICTURES = "points", "emoji"
@@ -94,7 +94,7 @@ def drawing(engine: Engine) -> dict[str, Any]:
 def board() -> gr.HTML:
     """Where points are drawn; what is drawn is told by the event draw."""
     return gr.HTML(
-        {}, html_template='<div class="pad"></div>', js_on_load=(ASSETS / "labs-pad.js").read_text(encoding="utf-8"),
+        {}, html_template='<div class="pad"></div>', js_on_load=scripts("labs-pad"),
         apply_default_css=False, elem_id="labs-pad", points=dots.read(FIRST), shapes=list(dots.SHAPES), side=SIDE, most=MOST,
     )  # fmt: skip
 
