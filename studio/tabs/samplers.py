@@ -1,14 +1,14 @@
 """The tab of samplers: what each buys for its network calls, in pictures and on log-log axes.
 
-Races and grids are pieces of work for the engine (contests.py) that show whatever is finished; stopping keeps it. The endpoint
-`/sampler_race` races for programs.
+Races and grids are pieces of work for the engine that show whatever is finished; stopping keeps it. `/sampler_race` races for
+programs.
 """
 
-# No `from __future__ import annotations`: Gradio reads the types of the endpoint as objects.
+from __future__ import annotations
+
 import functools
-import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
 
@@ -17,26 +17,25 @@ from core.recipe import Recipe, allowed
 from core.sampling import SAMPLERS
 from core.schedules import SPACINGS
 from core.toy import TOYS
-from core.tradeoff import FINE_STEPS_ON_NETWORK, STEPS, Point, deterministic, fan, on_ladder, spread
+from core.tradeoff import STEPS, Point, fan, on_ladder, spread
+from studio.endpoints.race import endpoint
 from studio.figures import samplers as figures
 from studio.figures.run import scale
 from studio.figures.schedules import drawn
-from studio.formats.grids import KINDS, NOTHING, Grid, axis, grid, numbers
-from studio.formats.links import to_run
+from studio.formats.grids import KINDS, NOTHING, Grid, axis, grid
 from studio.service.engine import Engine
-from studio.service.jobs import LAST, Done, Failed, Stopped
+from studio.service.jobs import LAST, Done, Failed
 from studio.widgets import controls, downloads
 from studio.widgets.base import ENGINE, LATEX, PRIVATE, scripts, texts
 from studio.widgets.checks import one_of, real, some_of, whole
 from studio.widgets.settings import Settings
 from studio.widgets.status import followed, status
 from studio.work import contests
+from studio.work.contests import MODEL, PLANAR, address, race_work
 
 SCRIPT = scripts("samplers")
 TEXTS = texts("samplers")
-PLANAR = [name for name, make in TOYS.items() if make().means.shape[1] == 2]
-MODEL, LADDER = "model", "ladder"
-MOST_RUNS, MOST_STEPS, MOST_STEPS_ON_MODEL = 100, 1000, 100
+LADDER = "ladder"
 ETAS = (0, 0.1, 0.2, 0.3, 0.5, 0.75, 1)
 LABELS = [(entry.label, entry.id) for entry in SAMPLERS.values()]
 
@@ -70,11 +69,6 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
 
 def base_of(prompt: Any, gamma: Any, seed: Any, **more: Any) -> Recipe:
     return controls.recipe_of(prompt=prompt, gamma=gamma, seed=seed, **more)
-
-
-def address(recipe: Recipe) -> str:
-    """The link that opens a run where it can be looked at step by step."""
-    return "?" + to_run(recipe, "denoise")
 
 
 def canvas(name: str, idle: str) -> gr.HTML:
@@ -162,32 +156,6 @@ def race_file(kind: str, points: list[Point]) -> tuple[str, bytes]:
     if kind == "csv":
         return "race.csv", figures.points_csv(points)
     return f"race.{kind}", drawn(figures.race_figure(points, "error against network evaluations"), kind)
-
-
-def race_work(engine: Engine, where: Any, names: Any, steps: Any, recipe: Recipe) -> tuple[Callable[[], Generator], float]:
-    """The work of a race and what it costs; raises UserError for what cannot be raced."""
-    names = some_of("samplers", names, SAMPLERS)
-    given = numbers(steps, whole=True) if isinstance(steps, str) else steps if isinstance(steps, list) else []
-    most = MOST_STEPS_ON_MODEL if where == MODEL else MOST_STEPS
-    counts = sorted({whole("steps", count, 1, most) for count in given})
-    if not counts:
-        raise UserError("steps is empty; write numbers such as 5, 10, 20, 40.")
-    if where == MODEL:
-        names = [name for name in names if name in deterministic()]
-        if not names:
-            raise UserError("On the model only deterministic samplers can be compared with a fine solve: choose one of them.")
-    if len(names) * len(counts) > MOST_RUNS:
-        raise UserError(f"The race has {len(names) * len(counts)} runs; it may have {MOST_RUNS}: take fewer samplers or steps.")
-    if where != MODEL:
-        toy = one_of("mixture", where, PLANAR)
-
-        def link(name: str, count: int) -> str:
-            return address(recipe.replace(sampler=name, steps=count))
-
-        return lambda: contests.raced_exactly(toy, engine.pipe.schedule, names, counts, link), 0.2 * 20 * 128 * 128
-    size = (recipe.width or engine.pipe.size) * (recipe.height or engine.pipe.size)
-    cost = size * (3 * FINE_STEPS_ON_NETWORK + sum(SAMPLERS[name].calls * count for name in names for count in counts))
-    return lambda: contests.raced_on_model(engine, recipe, names, counts, address), cost
 
 
 # ------------------------------------------------------------------------------------------------------- pictures
@@ -314,54 +282,3 @@ def fan_page(engine: Engine) -> dict[str, Any]:
     asked = [eta, steps, start, toy]
     gr.on([widget.change for widget in asked], draw, asked, shown, trigger_mode="always_last", **PRIVATE)
     return {"eta": eta, "fan_steps": steps, "start": start, "fan_toy": toy}
-
-
-# ------------------------------------------------------------------------------------------------------- for programs
-
-
-def endpoint(engine: Engine) -> Callable[..., Any]:
-    """The function behind `/sampler_race`, its choices read from the registries."""
-
-    async def sampler_race(
-        request: gr.Request,
-        on: Literal[(*PLANAR, MODEL)] = "ring",  # type: ignore[valid-type]
-        samplers: list[str] | None = None,
-        steps: list[int] | None = None,
-        prompt: str = "a red apple",
-        gamma: float = allowed("gamma")["default"],
-        seed: int = 7,
-    ) -> AsyncIterator[Any]:
-        """Race diffusion samplers: error against network evaluations, with the order of convergence that fits.
-
-        Args:
-            on: An exact two-dimensional mixture (seconds), or "model" for the loaded model (minutes).
-            samplers: Ids of samplers; nothing for all. On the model only deterministic ones are compared.
-            steps: How many steps each of them takes, in turn; nothing for 5 to 320, on the model 5 to 40.
-            prompt: What the picture shows, on the model.
-            gamma: Guidance scale on the model, -1 to 49; the CFG scale of other programs is 1 + gamma.
-            seed: Decides the noise on the model, 0 to 2**64-1; -1 draws one.
-
-        Returns:
-            points with sampler, steps, nfe and error; orders, measured and declared; before, where it stands.
-        """
-        counts = steps or ([5, 10, 20, 40] if on == MODEL else list(STEPS))
-        try:
-            work, cost = race_work(engine, on, samplers or list(SAMPLERS), counts, base_of(prompt, gamma, seed))
-            with engine.compute(work, controls.visitor(request), cost) as job:
-                async for event, view in followed(job, {}, lambda value: value[0]):
-                    if isinstance(event, (Failed, Stopped)):
-                        raise UserError(event.sentence if isinstance(event, Failed) else "Stopped on request.")
-                    yield race_answer(event.value[1]) if isinstance(event, Done) else view.get("status", {})
-        except Exception as error:
-            raise controls.fault(error) from None
-
-    # An asynchronous generator's outputs are what it yields, which its annotation cannot say to Gradio.
-    sampler_race.__signature__ = inspect.signature(sampler_race).replace(return_annotation=dict)  # type: ignore[attr-defined]
-    return sampler_race
-
-
-def race_answer(points: list[Point]) -> dict[str, Any]:
-    """A finished race as the endpoint tells it."""
-    made = figures.lines(points, lambda *_: "")
-    orders = {line["name"]: {"measured": line["fit"] and line["fit"]["order"], "declared": line["declared"]} for line in made}
-    return {"state": "done", "points": [point._asdict() for point in points], "orders": orders}

@@ -1,13 +1,14 @@
 """The tab of schedules: how noise grows, where a run puts its steps, what a level does to a picture, how a network hears of t.
 
 Four pages of one thought each. All but "make one with the model" is arithmetic of microseconds, so nothing here waits for the
-engine. The endpoint `/schedule` gives programs the same numbers.
+engine. `/schedule` gives programs the same numbers.
 """
 
-# No `from __future__ import annotations`: Gradio reads the types of the endpoint as objects.
+from __future__ import annotations
+
 import functools
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -15,7 +16,8 @@ from PIL import Image
 
 from core.errors import UserError
 from core.recipe import Recipe
-from core.schedules import ENDS, SCHEDULES, SPACINGS, Schedule, make_path
+from core.schedules import ENDS, SCHEDULES, Schedule
+from studio.endpoints.schedule import endpoint
 from studio.figures import noising
 from studio.figures import schedules as figures
 from studio.figures.schedules import QUANTITIES
@@ -288,47 +290,3 @@ def heat_source(dim: int, times: int) -> str:
 def heat_view(dim: int, times: int, t: int) -> dict[str, Any]:
     """What the page needs to draw the heat-map and to say its numbers."""
     return {"src": heat_source(dim, times), "dim": dim, "times": times, "t": t}
-
-
-# ------------------------------------------------------------------------------------------------------- for programs
-
-
-def endpoint(own: Schedule, offset: int) -> Callable[..., Any]:
-    """The function behind `/schedule`, its choices read from the registries."""
-
-    def schedule(
-        schedule: Literal[tuple(figures.known_schedules(own))] = "scaled_linear",  # type: ignore[valid-type]
-        spacing: Literal[tuple(SPACINGS)] = "trailing",  # type: ignore[valid-type]
-        steps: int = 20,
-        end: Literal[tuple(ENDS)] = "clean",  # type: ignore[valid-type]
-        zero_terminal_snr: bool = False,
-        sigmas: list[float] | None = None,
-    ) -> dict:
-        """The noise levels that a run of a diffusion model visits, and the schedule that they lie on.
-
-        Args:
-            schedule: How noise grows in training.
-            spacing: Where the steps lie on it.
-            steps: How many times the sampler moves, 1 to 1000.
-            end: clean ends at sigma 0, first at the cleanest level that was trained.
-            zero_terminal_snr: Rescale the schedule so that nothing of the picture is left at its end.
-            sigmas: Levels of one's own as sigma/alpha, the noisiest first, in place of spacing, steps and end.
-
-        Returns:
-            levels: each with t, alpha, sigma, nsr = sigma/alpha and lam = log(alpha/sigma); null stands for infinity.
-            curves: beta, alpha_bar and lam at every hundredth time and the last.
-        """
-        try:
-            made = figures.schedule_of(one_of("schedule", schedule, figures.known_schedules(own)), zero_terminal_snr, own)
-            given = None if sigmas is None else figures.typed_sigmas(",".join(map(str, sigmas)) or "none")
-            path = make_path(made, spacing, whole("steps", steps, 1, len(made)), end=end, offset=offset, sigmas=given)
-        except Exception as error:
-            raise controls.fault(error) from None
-        times = [*range(0, len(made), 100), len(made) - 1]
-        table = {"beta": made.beta, "alpha_bar": made.alpha_bar, "lam": -made.log_nsr}
-        return {
-            "schedule": made.name, "times": len(made), "levels": [figures.level_row(level) for level in path.levels],
-            "curves": [{"t": t} | {name: float(values[t]) for name, values in table.items()} for t in times],
-        }  # fmt: skip
-
-    return schedule

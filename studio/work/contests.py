@@ -14,10 +14,24 @@ from core.recipe import Recipe
 from core.sampling import SAMPLERS
 from core.schedules import Schedule, make_path
 from core.toy import TOYS
-from core.tradeoff import Point, distances, ends, fine, floor, ladder, on_ladder, race, relative_error
+from core.tradeoff import (
+    FINE_STEPS_ON_NETWORK,
+    Point,
+    deterministic,
+    distances,
+    ends,
+    fine,
+    floor,
+    ladder,
+    on_ladder,
+    race,
+    relative_error,
+)
 from studio.figures import samplers as figures
 from studio.figures.run import duration
-from studio.formats.grids import Grid
+from studio.formats.grids import Grid, numbers
+from studio.formats.links import to_run
+from studio.widgets.checks import one_of, some_of, whole
 from studio.widgets.status import Partial
 
 if TYPE_CHECKING:
@@ -26,6 +40,9 @@ if TYPE_CHECKING:
 
 View = dict[str, Any]
 MOST_STOCHASTIC = 160  # steps: finer runs only measure chance
+PLANAR = [name for name, make in TOYS.items() if make().means.shape[1] == 2]
+MODEL = "model"  # where a race is run, if not on an exact mixture
+MOST_RUNS, MOST_STEPS, MOST_STEPS_ON_MODEL = 100, 1000, 100
 FLOORS = 4  # draws whose mean is the floor
 
 
@@ -156,3 +173,37 @@ def _measured(
         else:
             line = f"{name} · step {preview.step}/{preview.steps} · {preview.nfe} evaluations (NFE)"
             yield Partial(view, line, before + (after - before) * preview.step / preview.steps)
+
+
+# ------------------------------------------------------------------------------------------------- what may be asked for
+
+
+def address(recipe: Recipe) -> str:
+    """The link that opens a run where it can be looked at step by step."""
+    return "?" + to_run(recipe, "denoise")
+
+
+def race_work(engine: Engine, where: Any, names: Any, steps: Any, recipe: Recipe) -> tuple[Callable[[], Generator], float]:
+    """The work of a race and what it costs; raises UserError for what cannot be raced."""
+    names = some_of("samplers", names, SAMPLERS)
+    given = numbers(steps, whole=True) if isinstance(steps, str) else steps if isinstance(steps, list) else []
+    most = MOST_STEPS_ON_MODEL if where == MODEL else MOST_STEPS
+    counts = sorted({whole("steps", count, 1, most) for count in given})
+    if not counts:
+        raise UserError("steps is empty; write numbers such as 5, 10, 20, 40.")
+    if where == MODEL:
+        names = [name for name in names if name in deterministic()]
+        if not names:
+            raise UserError("On the model only deterministic samplers can be compared with a fine solve: choose one of them.")
+    if len(names) * len(counts) > MOST_RUNS:
+        raise UserError(f"The race has {len(names) * len(counts)} runs; it may have {MOST_RUNS}: take fewer samplers or steps.")
+    if where != MODEL:
+        toy = one_of("mixture", where, PLANAR)
+
+        def link(name: str, count: int) -> str:
+            return address(recipe.replace(sampler=name, steps=count))
+
+        return lambda: raced_exactly(toy, engine.pipe.schedule, names, counts, link), 0.2 * 20 * 128 * 128
+    size = (recipe.width or engine.pipe.size) * (recipe.height or engine.pipe.size)
+    cost = size * (3 * FINE_STEPS_ON_NETWORK + sum(SAMPLERS[name].calls * count for name in names for count in counts))
+    return lambda: raced_on_model(engine, recipe, names, counts, address), cost

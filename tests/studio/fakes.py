@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,23 @@ from core.schedules import Level
 from studio.widgets.status import Partial
 
 
-def worked(work: Any) -> tuple[list[Partial | None], dict[str, Any]]:
-    """All that a piece of work yields, None for a turn of others, and its last view; every view has to be JSON, without NaN."""
-    seen: list[Partial | None] = []
+def ended(work: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
+    """What a piece of work showed, and what it came to."""
+    shown = []
     while True:
         try:
-            seen.append(next(work))
+            shown.append(next(work))
         except StopIteration as end:
-            views = [end.value, *(one.view for one in seen if one is not None)]
-            for view in views:
-                orjson.dumps(view)  # as Gradio sends it: every key is a text
-                json.dumps(view, allow_nan=False)
-            return seen, end.value
+            return shown, end.value
+
+
+def worked(work: Any) -> tuple[list[Partial | None], dict[str, Any]]:
+    """All that a piece of work yields, None for a turn of others, and its last view; every view has to be JSON, without NaN."""
+    seen, last = ended(work)
+    for view in [last, *(one.view for one in seen if one is not None)]:
+        orjson.dumps(view)  # as Gradio sends it: every key is a text
+        json.dumps(view, allow_nan=False)
+    return seen, last
 
 
 def shown(work: Any) -> tuple[list[Partial], dict[str, Any]]:

@@ -16,14 +16,15 @@ from core.recipe import Recipe
 from core.sampling import SAMPLERS, Step, sample
 from core.schedules import Level, make, make_path
 from core.tradeoff import Point, deterministic, race_on, stochastic
+from studio.endpoints.race import endpoint
 from studio.figures import samplers as figures
 from studio.figures.schedules import drawn
 from studio.formats.grids import axis, grid
 from studio.service.engine import Engine
 from studio.service.jobs import Done, Failed
-from studio.tabs.samplers import endpoint, race_file, race_work
+from studio.tabs.samplers import race_file
 from studio.widgets.status import Partial
-from studio.work.contests import painted, raced_exactly, raced_on_model, told
+from studio.work.contests import painted, race_work, raced_exactly, raced_on_model, told
 from tests.studio.fakes import FakePipeline
 
 BASE = Recipe(prompt="a cat", seed=3, sampler="ddim", steps=4)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import itertools
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core import Recipe, load_pipeline
+from core import Recipe
 from core.errors import UserError
 from core.pipeline import TextToImage
 from core.sampling import Step
@@ -27,31 +27,16 @@ from studio.formats.png import read_png
 from studio.handlers.darkroom import Desk, branched, parts, place, recipe_of, written
 from studio.service.engine import Engine
 from studio.work import film, looks, probe
-from tests.core.tiny import write_tiny
+from tests.studio.fakes import ended
 
 RECIPE = Recipe(prompt="a red cat", steps=6, seed=5)
 Kept = tuple[Recipe, list[Step]]
 
 
 @pytest.fixture(scope="module")
-def pipe(tmp_path_factory: pytest.TempPathFactory) -> TextToImage:
-    return load_pipeline(write_tiny(tmp_path_factory.mktemp("model") / "tiny"), device="cpu")
-
-
-@pytest.fixture(scope="module")
 def kept(pipe: TextToImage) -> Kept:
     recipe = pipe.complete(RECIPE)
     return recipe, list(pipe.run(recipe))
-
-
-def finished(work: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
-    """What a piece of work yielded, and what it came to."""
-    seen = []
-    while True:
-        try:
-            seen.append(next(work))
-        except StopIteration as end:
-            return seen, end.value
 
 
 def image_of(sheet: strip.Sheet) -> Image.Image:
@@ -120,7 +105,7 @@ def test_every_move_is_the_sum_of_its_terms_and_their_pictures_add_as_they_do(pi
 def test_a_film_is_there_before_its_pictures_and_every_few_pictures_there_is_a_chance_to_stop(
     pipe: TextToImage, kept: Kept
 ) -> None:
-    seen, last = finished(film.develop(pipe, *kept))
+    seen, last = ended(film.develop(pipe, *kept))
     assert seen[0].pictures == {} and len(seen[0].film["frames"]) == 7
     done = [one.done for one in seen]
     assert all(b - a <= film.AT_ONCE for a, b in itertools.pairwise(done)) and last.done == last.total == 20
@@ -136,13 +121,13 @@ def test_of_a_large_picture_a_frame_is_decoded_only_when_it_is_asked_for(pipe: T
     recipe = pipe.complete(RECIPE.replace(width=128, height=96, steps=2))
     steps = list(pipe.run(recipe))
     assert not film.small(pipe, steps)
-    _, last = finished(film.develop(pipe, recipe, steps))
+    _, last = ended(film.develop(pipe, recipe, steps))
     assert last.pictures == {} and set(last.film["rough"]) == set(strip.VIEWS)
-    _, asked = finished(film.more(pipe, recipe, steps, ["x0"], k=1))
+    _, asked = ended(film.more(pipe, recipe, steps, ["x0"], k=1))
     sheet = asked["single"]["x01"]
     assert (sheet["w"], sheet["h"]) == (128, 96)
-    assert finished(film.more(pipe, recipe, steps, ["eps"], k=2))[1] == {"single": {}}  # the run is over there
-    assert finished(film.more(pipe, recipe, steps, ["x0"]))[1] == {"views": {}}
+    assert ended(film.more(pipe, recipe, steps, ["eps"], k=2))[1] == {"single": {}}  # the run is over there
+    assert ended(film.more(pipe, recipe, steps, ["x0"]))[1] == {"views": {}}
 
 
 def test_where_guidance_pauses_the_film_goes_on(pipe: TextToImage) -> None:
@@ -155,7 +140,7 @@ def test_where_guidance_pauses_the_film_goes_on(pipe: TextToImage) -> None:
 def test_two_futures_are_one_run_up_to_the_branch(pipe: TextToImage, kept: Kept) -> None:
     recipe = pipe.complete(branched(kept[0], 3, {"prompt": "a blue apple", "sampler": "ddim", "gamma": kept[0].gamma}))
     assert recipe.branch is not None and recipe.branch.changes == {"prompt": "a blue apple", "sampler": "ddim"}
-    _, last = finished(film.develop(pipe, recipe, list(pipe.run(recipe)), kept[1]))
+    _, last = ended(film.develop(pipe, recipe, list(pipe.run(recipe)), kept[1]))
     assert last.film["apart"][:4] == [0, 0, 0, 0] and all(far > 0 for far in last.film["apart"][4:])
     assert last.film["of"] == film.film(pipe, *kept)["id"] != last.film["id"]
 
@@ -173,7 +158,7 @@ def test_nothing_of_a_film_is_sent_twice() -> None:
 
 
 def test_the_shares_of_all_words_sum_to_one_in_every_layer(pipe: TextToImage, kept: Kept) -> None:
-    _, seen = finished(looks.look(pipe, *kept, k=2))
+    _, seen = ended(looks.look(pipe, *kept, k=2))
     assert seen["words"] == ["a", "red", "cat", looks.REST] and seen["layers"][0]["name"].startswith("all layers")
     for layer in seen["layers"]:
         assert sum(layer["share"]) == pytest.approx(1, abs=1e-5)
@@ -182,16 +167,16 @@ def test_the_shares_of_all_words_sum_to_one_in_every_layer(pipe: TextToImage, ke
 
 
 def test_each_word_is_left_out_in_turn_with_a_chance_to_stop_between(pipe: TextToImage, kept: Kept) -> None:
-    seen, made = finished(looks.leave_out(pipe, *kept, k=2))
+    seen, made = ended(looks.leave_out(pipe, *kept, k=2))
     assert sum(isinstance(one, looks.Asked) for one in seen) == 3
     assert len(made["without"]) == 3 and all(one["change"] > 0 for one in made["without"])
 
 
 def test_the_end_of_a_run_and_a_prompt_without_words_are_refused_in_a_sentence(pipe: TextToImage, kept: Kept) -> None:
     with pytest.raises(UserError, match="the network is asked nothing"):
-        finished(looks.look(pipe, *kept, k=6))
+        ended(looks.look(pipe, *kept, k=6))
     with pytest.raises(UserError, match="no words to look for"):
-        finished(looks.look(pipe, kept[0].replace(prompt=""), kept[1], k=1))
+        ended(looks.look(pipe, kept[0].replace(prompt=""), kept[1], k=1))
 
 
 def test_layers_are_named_as_one_says_them() -> None:
@@ -199,7 +184,7 @@ def test_layers_are_named_as_one_says_them() -> None:
 
 
 def test_the_error_of_a_found_noise_is_what_its_definition_says(pipe: TextToImage, kept: Kept) -> None:
-    _, made = finished(probe.known_noise(pipe, *kept))
+    _, made = ended(probe.known_noise(pipe, *kept))
     one = made["numbers"][4]
     level = pipe.schedule.at(one["t"])
     clean, eps = kept[1][-1].x_next, pipe.noise([kept[0]])(7)
@@ -211,9 +196,9 @@ def test_the_error_of_a_found_noise_is_what_its_definition_says(pipe: TextToImag
 
 
 def test_the_same_run_comes_out_twice_and_another_one_does_not(pipe: TextToImage, kept: Kept) -> None:
-    _, sentence = finished(probe.same_again(pipe, *kept))
+    _, sentence = ended(probe.same_again(pipe, *kept))
     assert "all 6 steps came out the same, to the last bit" in sentence
-    _, sentence = finished(probe.same_again(pipe, kept[0].replace(seed=6), kept[1]))
+    _, sentence = ended(probe.same_again(pipe, kept[0].replace(seed=6), kept[1]))
     assert sentence.startswith("Run again: 0 of 6")
 
 
@@ -222,7 +207,7 @@ def test_the_same_run_comes_out_twice_and_another_one_does_not(pipe: TextToImage
 
 @pytest.fixture(scope="module")
 def done(pipe: TextToImage, kept: Kept) -> film.Cut:
-    return finished(film.cut(pipe, *kept))[1]
+    return ended(film.cut(pipe, *kept))[1]
 
 
 @pytest.mark.parametrize(("form", "kind"), [("gif", "GIF"), ("webp", "WEBP")])

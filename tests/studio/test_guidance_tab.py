@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Generator, Iterator
 from io import BytesIO
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core import Recipe, load_pipeline
+from core import Recipe
 from core.adherence import diversity
 from core.errors import UserError
 from core.metrics import clip_scores
@@ -23,31 +22,9 @@ from studio.service.engine import Engine
 from studio.service.jobs import Done, Run
 from studio.work import guided
 from studio.work.sweep import AUTO, Progress, Sweep, class_of, numbers, swept
-from tests.core.tiny import write_tiny
+from tests.studio.fakes import ended
 
 BASE = Recipe(prompt="", steps=4, sampler="ddim", seed=3, batch=3)
-
-
-@pytest.fixture(scope="module")
-def pipe(tmp_path_factory: pytest.TempPathFactory) -> TextToImage:
-    return load_pipeline(write_tiny(tmp_path_factory.mktemp("model") / "tiny"), device="cpu")
-
-
-@pytest.fixture
-def engine(pipe: TextToImage) -> Iterator[Engine]:
-    engine = Engine(pipe)
-    yield engine
-    engine.close()
-
-
-def ended(work: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
-    """What a piece of work showed, and what it came to."""
-    shown = []
-    while True:
-        try:
-            shown.append(next(work))
-        except StopIteration as end:
-            return shown, end.value
 
 
 def run_of(engine: Engine, recipe: Recipe) -> Run:

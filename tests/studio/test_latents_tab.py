@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core import Recipe, load_pipeline
+from core import Recipe
 from core.costs import size
 from core.errors import UserError
 from core.latents import Edit, edited, psnr, without
@@ -26,14 +26,10 @@ from studio.tabs.latents import edits_of
 from studio.work import latents as work
 from studio.work.latents import Bench, Held
 from studio.work.walks import NOISES, PICTURES, PROMPTS, Walk, between_pictures, walked
-from tests.core.tiny import COUNT, origin, write_tiny
+from tests.core.tiny import COUNT, origin
+from tests.studio.fakes import ended
 
 RECIPE = Recipe(prompt="a red cat", steps=3, sampler="ddim", seed=3)
-
-
-@pytest.fixture(scope="module")
-def pipe(tmp_path_factory: pytest.TempPathFactory) -> TextToImage:
-    return load_pipeline(write_tiny(tmp_path_factory.mktemp("model") / "tiny"), device="cpu")
 
 
 @pytest.fixture
@@ -46,16 +42,6 @@ def bench(pipe: TextToImage) -> Iterator[Bench]:
 @pytest.fixture
 def image(pipe: TextToImage) -> Image.Image:
     return drawn_example(pipe.size)
-
-
-def ended(made: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
-    """What a piece of work showed, and what it came to."""
-    shown = []
-    while True:
-        try:
-            shown.append(next(made))
-        except StopIteration as end:
-            return shown, end.value
 
 
 def opened(source: str) -> np.ndarray:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from core import Recipe, load_pipeline
+from core import Recipe
 from core.pipeline import TextToImage
 from studio.formats.grids import axis, grid
 from studio.service.engine import Engine
@@ -16,29 +16,9 @@ from studio.service.jobs import Done
 from studio.work import guided
 from studio.work.contests import painted
 from studio.work.sweep import Sweep, swept
-from tests.core.tiny import write_tiny
+from tests.studio.fakes import ended
 
 RECIPE = Recipe(prompt="a cat", steps=4, sampler="ddim", gamma=2, seed=3)
-
-
-@pytest.fixture(scope="module")
-def pipe(tmp_path_factory: pytest.TempPathFactory) -> TextToImage:
-    return load_pipeline(write_tiny(tmp_path_factory.mktemp("model") / "tiny"), device="cpu")
-
-
-@pytest.fixture
-def engine(pipe: TextToImage) -> Iterator[Engine]:
-    engine = Engine(pipe)
-    yield engine
-    engine.close()
-
-
-def ended(work: Generator[Any, None, Any]) -> Any:
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value
 
 
 def submitted(engine: Engine, recipe: Recipe) -> Any:
@@ -56,10 +36,10 @@ def submitted(engine: Engine, recipe: Recipe) -> Any:
 
 TABS: dict[str, Callable[[Engine], Any]] = {
     "prompt and denoise": lambda engine: submitted(engine, RECIPE),
-    "guidance, triangle": lambda engine: ended(guided.triangle(engine, RECIPE)),
-    "guidance, effects": lambda engine: ended(guided.effects(engine, {"everywhere": RECIPE})),
-    "guidance, sweep": lambda engine: ended(swept(engine, Sweep(RECIPE, (RECIPE.prompt,), (RECIPE.gamma,)))),
-    "samplers, a grid": lambda engine: ended(painted(engine, grid(RECIPE, axis("Steps", "4", RECIPE), strict=False), str)),
+    "guidance, triangle": lambda engine: ended(guided.triangle(engine, RECIPE))[1],
+    "guidance, effects": lambda engine: ended(guided.effects(engine, {"everywhere": RECIPE}))[1],
+    "guidance, sweep": lambda engine: ended(swept(engine, Sweep(RECIPE, (RECIPE.prompt,), (RECIPE.gamma,))))[1],
+    "samplers, a grid": lambda engine: ended(painted(engine, grid(RECIPE, axis("Steps", "4", RECIPE), strict=False), str))[1],
 }
 
 

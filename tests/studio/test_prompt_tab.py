@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core import Recipe, load_pipeline
+from core import Recipe
 from core.errors import UserError
-from core.pipeline import TextToImage
 from studio.endpoints.generate import generate_endpoint, read_endpoint
 from studio.formats.links import from_query
 from studio.formats.png import read_png, save_png
@@ -27,22 +25,9 @@ from studio.handlers.desk import REST, Desk
 from studio.service.engine import Engine
 from studio.service.jobs import Done, Failed, Preview, Queued, Stopped
 from studio.widgets import controls
-from tests.core.tiny import write_tiny
 
 FIELDS = ("prompt", "negative", "spacing", "steps", "gamma", "seed", "batch", "strength")
 SIZE = (32, 32)
-
-
-@pytest.fixture(scope="module")
-def pipe(tmp_path_factory: pytest.TempPathFactory) -> TextToImage:
-    return load_pipeline(write_tiny(tmp_path_factory.mktemp("model") / "tiny"), device="cpu")
-
-
-@pytest.fixture
-def engine(pipe: TextToImage) -> Iterator[Engine]:
-    engine = Engine(pipe)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from PIL import Image
 
 from core.errors import UserError
 from core.schedules import SCHEDULES, SPACINGS, make, make_path, zero_terminal_snr
+from studio.endpoints.schedule import endpoint
 from studio.figures import noising
 from studio.figures import schedules as figures
-from studio.tabs.schedules import SIDE, endpoint, heat_view, link_to, noised_view
+from studio.tabs.schedules import SIDE, heat_view, link_to, noised_view
 
 ALL = {name: make(name) for name in SCHEDULES}
 RESCALED = {name: zero_terminal_snr(schedule) for name, schedule in ALL.items()}

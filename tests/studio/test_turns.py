@@ -9,7 +9,6 @@ import pytest
 from core.errors import UserError
 from core.recipe import Recipe
 from studio.service import engine as engines
-from studio.service.engine import Engine
 from studio.service.jobs import Done, Failed, Job, Queued, Stopped
 from studio.service.turns import forecast, passes, turns
 from tests.studio.fakes import FakePipeline
@@ -20,13 +19,6 @@ ONE = 20 * 128 * 128.0  # the cost of a picture
 @pytest.fixture
 def pipe():
     return FakePipeline()
-
-
-@pytest.fixture
-def engine(pipe):
-    engine = Engine(pipe)
-    yield engine
-    engine.close()
 
 
 def last(job, seconds=30):
