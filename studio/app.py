@@ -67,7 +67,7 @@ def profile(options: Options) -> dict[str, Any]:
         "max_file_size": "15mb", "max_threads": 16, "state_session_capacity": 500, "enable_monitoring": False,
         "run_history": False, "footer_links": ["api", "gradio"], "show_error": False, "strict_cors": True,
         "ssr_mode": False, "pwa": False, "allowed_paths": [], "blocked_paths": closed(options),
-        "theme": theme(), "head": page.SCRIPTS, "css_paths": sorted(ASSETS.glob("*.css")),
+        "theme": theme(), "head": page.SCRIPTS, "css_paths": sorted(ASSETS.glob("styles/*.css")),
         "app_kwargs": {"middleware": [Middleware(Limits), Middleware(GZipMiddleware, compresslevel=5)]},
         "_frontend": False,  # else a busy machine, slower than 3 s with its first page, ends the studio
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
     L = Σ_k CE(s·C_kᵀ, name_k),   k = concept, style, background;   C_k fixed random unit vectors [names, D]
 
-Contrast alone let the text encoder spread its states over a handful of directions , and from those a linear map
+Contrast alone let the text encoder spread its states over a handful of directions, and from those a linear map
 told the concept of fewer than half of the captions. Cross-attention reads states by linear maps. So the states s
 of the end of a text and behind it are asked for the sum of three codes, one for each thing named; codes are drawn once, not
 learnt: random vectors of many dimensions are nearly orthogonal (a fixed classifier: 1801.04540).

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ASSETS = Path(__file__).parents[2] / "assets"
+ROOMS = {"js": "scripts", "css": "styles", "html": "templates", "md": "texts"}  # of assets/, by the ending of a file
 ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64}  # a listener that waits for the engine
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # one that is nobody's endpoint
 LATEX = [{"left": "$", "right": "$", "display": False}]  # as prose in Markdown has its formulas
@@ -13,14 +14,14 @@ LATEX = [{"left": "$", "right": "$", "display": False}]  # as prose in Markdown 
 
 def asset(name: str) -> str:
     """A file of assets/ as text."""
-    return (ASSETS / name).read_text(encoding="utf-8")
+    return (ASSETS / ROOMS[name.rpartition(".")[2]] / name).read_text(encoding="utf-8")
 
 
 def texts(name: str) -> list[str]:
-    """The pieces of assets/<name>.md, which rules divide."""
+    """The pieces of assets/texts/<name>.md, which rules divide."""
     return asset(f"{name}.md").split("\n---\n")
 
 
 def scripts(*names: str) -> str:
-    """Scripts of assets/ one behind the other, as one piece of page takes them."""
+    """Files of assets/scripts/ one behind the other, as one piece of page takes them."""
     return "\n".join(asset(f"{name}.js") for name in names)

@@ -73,7 +73,7 @@ def press(label: str, name: str) -> tuple[gr.Button, gr.Button]:
 def page(
     engine: Engine, name: str, script: str, text: str, buttons: tuple[gr.Button, gr.Button], view: View, **props: Any
 ) -> Page:
-    """A view drawn by assets/<script>.js, the sentences for students under it, and Stop connected."""
+    """A view drawn by assets/scripts/<script>.js, the sentences for students under it, and Stop connected."""
     go, halt = buttons
     frame = '<div class="g-view"></div><div class="g-line" role="status"></div>'
     idle = {"status": status("idle", f"Press {go.value}.")} | view

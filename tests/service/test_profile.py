@@ -11,8 +11,9 @@ import pytest
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from studio.app import ASSETS, profile
+from studio.app import profile
 from studio.options import Options
+from studio.widgets.base import ASSETS
 from tests.service.pages import API, Page, eventually, script, served
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +96,7 @@ def test_what_is_streamed_is_not_held_back_to_be_compressed(studio, page):
 # ------------------------------------------------------------------------------------------- nothing of the server
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "launch.py"), str(ASSETS / "studio.css"), "../../etc/passwd",
+@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "launch.py"), str(ASSETS / "styles" / "studio.css"), "../../etc/passwd",
                                   str(ASSETS / "emoji-128" / "model_index.json")])  # fmt: skip
 def test_no_file_of_the_server_is_served(studio, path):
     for name in ("file=", "file/"):
@@ -120,7 +121,7 @@ def takers(studio):
 
 @pytest.mark.parametrize("file", [
     {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}},
-    {"path": str(ASSETS / "studio.css"), "meta": {"_type": "gradio.FileData"}},
+    {"path": str(ASSETS / "styles" / "studio.css"), "meta": {"_type": "gradio.FileData"}},
     {"path": "", "url": "http://127.0.0.1:9/x.png", "meta": {"_type": "gradio.FileData"}},
     {"path": "http://127.0.0.1:9/x.png", "meta": {"_type": "gradio.FileData"}},
     {"path": "\0", "meta": {"_type": "gradio.FileData"}},

@@ -14,7 +14,7 @@ PRICE = 3.0 * 20 * 128 * 128  # steps × pixels: some seconds
 
 
 def canvas(name: str, script: str, value: dict[str, Any], **props: Any) -> gr.HTML:
-    """A piece of page that draws its value itself, by assets/<script>.js, which may use the charts of labs-charts.js."""
+    """A piece of page that draws its value itself, by assets/scripts/<script>.js, which may use the charts of labs-charts.js."""
     frame = f'<div class="lab {name}"></div><div class="g-line" role="status"></div>'
     code = scripts("draw", "labs-charts", script)
     return gr.HTML(value, html_template=frame, js_on_load=code, apply_default_css=False, elem_id=f"labs-{name}", **props)
