@@ -21,7 +21,7 @@ from core.training.export import export, restore
 from core.training.loop import Team, TrainState
 from core.training.parts import CONFIGS, PARTS, Plan, encode_latents, train
 
-ORDER = ("data", "vae", "latents", "clip", "unet", "classifier", "export")
+ORDER = ("data", "vae", "latents", "clip", "eyes", "unet", "classifier", "export")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ without pictures, teach it to say what they name where the U-Net reads it (core/
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -35,6 +36,20 @@ class Pairs:
     flip: np.ndarray  # [rows] whether mirroring is harmless
     captions: CaptionTable  # tokenised
 
+    def draw(self, batch: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
+        """Numbers of texts [batch] and the pictures that they are of: batch/2 concepts, two styles of each."""
+        concepts = rng.choice(len(self.by_concept), batch // 2, replace=False)
+        rows = np.concatenate([rng.choice(self.by_concept[c], 2, replace=False) for c in concepts])
+        texts = self.captions.sample(rows, rng)
+        flips = self.flip[rows] & (rng.random(len(rows)) < 0.5)
+        return texts, self.pictures.rgb(self.picture[rows], self.captions.colour[texts], flips)
+
+    @cached_property
+    def by_concept(self) -> list[np.ndarray]:
+        """The rows of each concept; those of which there is one picture are left out."""
+        rows = [np.flatnonzero(self.concept == c) for c in np.unique(self.concept)]
+        return [of for of in rows if len(of) > 1]
+
 
 class ClipTask:
     """Match pictures, shrunk to the image tower's size, and captions."""
@@ -47,18 +62,13 @@ class ClipTask:
         initialise(self.network)
         self.names = Names.of(pairs.captions, pairs.concept, pairs.style)
         self.codes = [codes(count, text.width, run.seed + k) for k, count in enumerate(self.names.counts)]
-        self.by_concept = [np.flatnonzero(pairs.concept == c) for c in np.unique(pairs.concept)]
 
     def loss(
         self, rng: np.random.Generator, generator: torch.Generator, share: slice = WHOLE
     ) -> tuple[Tensor, dict[str, float]]:
         """Of the whole batch whatever the share, since every pair is measured against all others."""
-        rows = self.rows(rng)
-        texts = self.pairs.captions.sample(rows, rng)
-        colours = self.pairs.captions.colour[texts]
-        flips = self.pairs.flip[rows] & (rng.random(len(rows)) < 0.5)
-        x = self.pairs.pictures.rgb(self.pairs.picture[rows], colours, flips)
-        x = shrink(x.to(generator.device), self.size)
+        texts, x = self.pairs.draw(self.run.batch, rng)
+        x = shrink(x.to(generator.device), side(self.network))
         more = self.pairs.captions.sample(rng.integers(len(self.pairs.concept), size=self.unpictured), rng)
         said = torch.from_numpy(np.concatenate([texts, more]))
         assert self.pairs.captions.tokens is not None
@@ -67,23 +77,53 @@ class ClipTask:
         with torch.no_grad():
             self.network.logit_scale.clamp_(max=MAX_SCALE)
         spoken = self.network.text_model(ids)
-        logits = self.network.match(self.network.embed_image(x), self.network.project_text(spoken.pooled[: len(rows)])).float()
-        right = (logits.argmax(1).cpu() == torch.arange(len(rows))).float().mean()
+        logits = self.network.match(self.network.embed_image(x), self.network.project_text(spoken.pooled[: len(x)])).float()
+        right = (logits.argmax(1).cpu() == torch.arange(len(x))).float().mean()
         tables = [table.to(generator.device) for table in self.codes]
         naming, named = naming_loss(spoken.states, ids, eos, self.names.values[said].to(generator.device), tables)
         terms = {"right": right.item(), "named": named, "scale": self.network.logit_scale.exp().item()}
         return contrastive_loss(logits) + naming, terms
 
-    @property
-    def size(self) -> int:
-        """The side of the pictures that the image tower sees."""
-        embeddings = self.network.vision_model.embeddings
-        return int((embeddings.position_embedding.num_embeddings - 1) ** 0.5) * embeddings.patch_embedding.stride[0]
 
-    def rows(self, rng: np.random.Generator) -> np.ndarray:
-        """Rows of one batch: batch/2 concepts, two styles of each."""
-        concepts = rng.choice(len(self.by_concept), self.run.batch // 2, replace=False)
-        return np.concatenate([rng.choice(self.by_concept[c], 2, replace=False) for c in concepts])
+class EyesTask:
+    """Go on with CLIP against a text tower that stays as it is (2111.07991), since a U-Net reads that one: pictures are shifted and
+    scaled a little, which a text does not hear."""
+
+    part = "eyes"
+
+    def __init__(self, clip: Clip, run: RunConfig, pairs: Pairs) -> None:
+        self.run, self.pairs, self.network = run, pairs, clip
+        clip.text_model.requires_grad_(False)
+
+    def loss(
+        self, rng: np.random.Generator, generator: torch.Generator, share: slice = WHOLE
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Of the whole batch whatever the share, since every pair is measured against all others."""
+        texts, x = self.pairs.draw(self.run.batch, rng)
+        x = moved(shrink(x.to(generator.device), side(self.network)), generator)
+        assert self.pairs.captions.tokens is not None
+        ids = trim(self.pairs.captions.tokens[torch.from_numpy(texts)].long(), self.network.text_model.eos).to(generator.device)
+        with torch.no_grad():
+            self.network.logit_scale.clamp_(max=MAX_SCALE)
+            pooled = self.network.text_model(ids).pooled
+        logits = self.network.match(self.network.embed_image(x), self.network.project_text(pooled)).float()
+        right = (logits.argmax(1) == torch.arange(len(x), device=x.device)).float().mean()
+        return contrastive_loss(logits), {"right": right.item(), "scale": self.network.logit_scale.exp().item()}
+
+
+def side(clip: Clip) -> int:
+    """The side of the pictures that the image tower sees."""
+    embeddings = clip.vision_model.embeddings
+    return int((embeddings.position_embedding.num_embeddings - 1) ** 0.5) * embeddings.patch_embedding.stride[0]
+
+
+def moved(x: Tensor, generator: torch.Generator, most: float = 0.1) -> Tensor:
+    """Pictures [B, C, H, W], each shifted and scaled by at most a share of its side; what comes in at an edge is that edge."""
+    scale, *shift = (most * (2 * torch.rand(3, len(x), generator=generator, device=x.device) - 1)).unbind()
+    flat = torch.zeros_like(scale)
+    theta = torch.stack([1 + scale, flat, 2 * shift[0], flat, 1 + scale, 2 * shift[1]], dim=1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 def shrink(x: Tensor, size: int) -> Tensor:

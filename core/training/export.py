@@ -59,7 +59,8 @@ SCHEDULER = {
     "rescale_betas_zero_snr": False,
 }
 
-WEIGHTS = {"text_encoder": "model.safetensors", "clip": "model.safetensors", "classifier": "model.safetensors"}
+WEIGHTS = dict.fromkeys(("text_encoder", "clip", "eyes", "classifier"), "model.safetensors")
+PLACES = {"eyes": "clip"}  # where a part's weights lie, if not under its own name
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -87,7 +88,7 @@ def export(plan: Plan, out: Path) -> Iterator[Progress]:
     vae = plan.vae()
     write_component(out, "vae", vae.config.to_json(), vae.state_dict())
     yield Progress("export", 1, 5)
-    clip, encoder = plan.clip(), plan.text_encoder()
+    clip, encoder = plan.clip("eyes" if plan.trained("eyes") else "clip"), plan.text_encoder()
     write_component(out, "text_encoder", encoder.config.to_json(), encoder.state_dict())
     rest = {k: v for k, v in clip.state_dict().items() if not k.startswith("text_model.")}  # that one is text_encoder
     write_component(out, "clip", plan.vision_config().to_json(), rest)
@@ -95,7 +96,7 @@ def export(plan: Plan, out: Path) -> Iterator[Progress]:
     config = UNetConfig(**tuples(plan.config("unet")["network"]))
     write_component(out, "unet", config.to_json(), trained_weights(plan.folder("unet")))
     yield Progress("export", 3, 5)
-    if any(plan.folder("classifier").glob("checkpoint-*")):
+    if plan.trained("classifier"):
         classifier = build("classifier", plan).network
         assert isinstance(classifier, NoisyClassifier)
         write_component(out, "classifier", classifier.config.to_json(), trained_weights(plan.folder("classifier")))
@@ -106,7 +107,7 @@ def export(plan: Plan, out: Path) -> Iterator[Progress]:
     write_words(out, plan.tier("unet").captions.texts)
     attribution(plan.data, out, plan.tier("unet").base)
     reference(plan, clip).save(out / "reference.npz")
-    write_json(out / "training.json", {part: history(plan, part) for part in PARTS})
+    write_json(out / "training.json", {part: history(plan, part) for part in PARTS if plan.trained(part)})
     yield Progress("export", 5, 5)
 
 
@@ -141,18 +142,16 @@ def restore(plan: Plan, folder: Path) -> Iterator[Progress]:
 
 def shipped_weights(folder: Path, part: str) -> dict[str, Tensor]:
     """The weights of one part of a shipped folder in float32, under the names that they have in training."""
-    stored = load_file(folder / part / WEIGHTS.get(part, "diffusion_pytorch_model.safetensors"))
-    if part == "clip":
+    stored = load_file(folder / PLACES.get(part, part) / WEIGHTS.get(part, "diffusion_pytorch_model.safetensors"))
+    if part in ("clip", "eyes"):
         stored |= load_file(folder / "text_encoder" / WEIGHTS["text_encoder"])
     return {name: value.float() for name, value in stored.items()}
 
 
 def history(plan: Plan, part: str) -> dict[str, Any]:
     """How a part was made: its configuration, how far it got, how long it took, its loss curve."""
-    found = sorted(plan.folder(part).glob("checkpoint-*"))
-    if not found:
-        return {}
-    state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    newest = max(plan.folder(part).glob("checkpoint-*"))
+    state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
     kept = {"step": state["step"], "minutes": round(state["seconds"] / 60, 1), "curve": thin(state["curve"])}
     return {"plan": plan.name, "commit": commit(), "config": plan.config(part)} | kept
 

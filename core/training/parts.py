@@ -1,7 +1,8 @@
 """From one configuration file a component to the thing that is trained, and from trained parts to the shipped folder.
 
-A plan is a folder of configs/ (two_cores, gpu); its work lies in <work>/<plan>/: tokenizer/, vae/, clip/, latents.safetensors,
-unet/, classifier/. Each part needs what stands before it:  data → vae → latents;  data → clip;  latents + clip → unet, classifier.
+A plan is a folder of configs/ (two_cores, gpu); its work lies in <work>/<plan>/: tokenizer/, vae/, latents.safetensors, clip/,
+eyes/, unet/, classifier/. Each part needs what stands before it:  data → vae → latents;  data → clip → eyes;  latents + clip →
+unet, classifier. The eyes are CLIP's image tower, trained on beside a text tower that stays.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from core.training.art import Progress
 from core.training.autoencoder import VAELoss, VAETask, encode_all, standardise
 from core.training.captions import CaptionTable, caption_table
 from core.training.classification import ClassifierTask
-from core.training.contrastive import ClipTask, Pairs
+from core.training.contrastive import ClipTask, EyesTask, Pairs
 from core.training.data import WHITE, Pictures, base_list, load_concepts, load_records
 from core.training.denoising import Latents, UNetTask
 from core.training.languages import COLOURS
@@ -36,7 +37,7 @@ from core.training.loop import RunConfig, Task, fit, trained_weights
 from core.training.packages import SOURCES
 
 CONFIGS = Path(__file__).parent / "configs"
-PARTS = ("vae", "clip", "unet", "classifier")  # in the order in which they are trained
+PARTS = ("vae", "clip", "eyes", "unet", "classifier")  # in the order in which they are trained
 SCHEDULE = "cosine"  # of the embedded model; its U-Net predicts v
 
 
@@ -94,10 +95,10 @@ class Plan:
     def vision_config(self) -> VisionConfig:
         return VisionConfig(**self.config("clip")["vision"])
 
-    def clip(self) -> Clip:
-        """The trained CLIP."""
+    def clip(self, part: str = "clip") -> Clip:
+        """The trained CLIP, as this part left it."""
         clip = Clip(self.text_config(), self.vision_config())
-        clip.load_state_dict(trained_weights(self.folder("clip")))
+        clip.load_state_dict(trained_weights(self.folder(part)))
         return clip.eval().to(self.device)
 
     def text_encoder(self) -> TextEncoder:
@@ -105,6 +106,10 @@ class Plan:
         encoder = TextEncoder(self.text_config())
         encoder.text_model.load_state_dict(self.clip().text_model.state_dict())
         return encoder.eval().to(self.device)
+
+    def trained(self, part: str) -> bool:
+        """Whether there is anything of a part."""
+        return any(self.folder(part).glob("checkpoint-*"))
 
     def vae(self) -> AutoencoderKL:
         """The trained VAE with its latent statistics folded in, as `encode_latents` left it."""
@@ -148,6 +153,16 @@ class Tier:
         return caption_table(self.rows, self.concepts).tokenised(self.plan.tokenizer.encode)
 
 
+    @property
+    def pairs(self) -> Pairs:
+        """Pictures and captions, for CLIP."""
+        number, style_ids = {c["hexcode"]: i for i, c in enumerate(self.concepts)}, [s.id for s in SOURCES]
+        return Pairs(
+            Pictures(self.plan.data), np.array(self.base), np.array([number[r["hexcode"]] for r in self.rows]),
+            np.array([style_ids.index(r["source"]) for r in self.rows]), np.array([r["flip"] for r in self.rows]), self.captions,
+        )  # fmt: skip
+
+
 def build(part: str, plan: Plan) -> Task:
     """The task of one part, its network initialised from the seed of its run."""
     config, run = plan.config(part), plan.run(part)
@@ -157,13 +172,9 @@ def build(part: str, plan: Plan) -> Task:
         pictures = np.array(Pictures(plan.data).array)  # in memory: a batch is many small crops
         return VAETask(VAEConfig(**tuples(config["network"])), run, VAELoss(**config["loss"]), pictures, trained)
     if part == "clip":
-        tier = plan.tier(part)
-        number, style_ids = {c["hexcode"]: i for i, c in enumerate(tier.concepts)}, [s.id for s in SOURCES]
-        pairs = Pairs(
-            Pictures(plan.data), np.array(tier.base), np.array([number[r["hexcode"]] for r in tier.rows]),
-            np.array([style_ids.index(r["source"]) for r in tier.rows]), np.array([r["flip"] for r in tier.rows]), tier.captions,
-        )  # fmt: skip
-        return ClipTask(plan.text_config(), plan.vision_config(), run, pairs, config["unpictured"])
+        return ClipTask(plan.text_config(), plan.vision_config(), run, plan.tier(part).pairs, config["unpictured"])
+    if part == "eyes":
+        return EyesTask(plan.clip(), run, plan.tier(part).pairs)
     if part == "unet":
         return UNetTask(
             UNetConfig(**tuples(config["network"])), run, SCHEDULES[SCHEDULE](), plan.latents(), plan.tier(part).captions,

@@ -1,4 +1,4 @@
-"""What the page "Evaluate" shows, as tables that assets/scripts/labs.js draws: clouds, changes of metrics, curves, rows of pictures.
+"""What the page "Evaluate" shows, as tables that its script draws: clouds, changes of metrics, curves, rows of pictures.
 
 A change is {id, label, doc, better, before, after, change: [value, low, high], verdict, foreseen}; a strip {name, images}; a table
 {title, note, head, rows}, its cells texts.
