@@ -20,6 +20,7 @@ PROMPTS = (
     "robot, line art", "octopus, flat", "birthday cake, pastel", "sunflower, minimal", "soccer ball, line art",
     "un gato", "Erdbeere, 3d", "猫", "automobile, flat, on a yellow background", "ghost on a purple background",
 )  # fmt: skip
+SPELT = {"猫": "cat, in Chinese"}  # what the page's font has no letters for
 SIDE, GAP, ACROSS, WORDS = 128, 6, 4, 22
 
 
@@ -46,6 +47,6 @@ def page(pipe: TextToImage, data: Path, prompts: Sequence[str] = PROMPTS) -> Ima
         left, top = place % ACROSS * width + GAP, place // ACROSS * height + WORDS
         for column, picture in enumerate((pipe.decode(last.x_next), drawing, rebuilt)):
             sheet.paste(to_images(picture)[0], (left + column * (SIDE + GAP), top))
-        pen.text((left, top - WORDS + 4), prompt, "black", font)
+        pen.text((left, top - WORDS + 4), SPELT.get(prompt, prompt), "black", font)
         pen.text((left + SIDE + GAP, top + SIDE + 2), f"nearest: {name}", "gray", font)
     return sheet
