@@ -17,6 +17,7 @@ from core.pipeline import EMBEDDED, TextToImage
 from core.training.export import restore
 from core.training.loop import trained_weights
 from core.training.parts import Plan
+from tests.quality.card import card, quality
 
 MEGABYTE = 1_000_000
 
@@ -121,3 +122,17 @@ def test_the_words_of_its_captions_hold_every_name_it_claims_and_no_word_of_noth
     assert lexicon.complete and len(lexicon.words) > 3000
     assert lexicon.unseen("a red apple on a blue background, un gato, eine Katze, 猫, flat") == []
     assert lexicon.unseen("a red xylophagous apple") == ["xylophagous"]
+
+
+def test_the_model_card_says_what_lies_beside_it() -> None:
+    """`python -m tests.quality --card` writes it again."""
+    assert (EMBEDDED / "README.md").read_text(encoding="utf-8") == card(EMBEDDED)
+
+
+def test_what_was_measured_was_measured_of_these_weights(pipe: TextToImage) -> None:
+    assert json.loads((EMBEDDED / "quality.json").read_text(encoding="utf-8"))["weights"] == pipe.hash
+
+
+def test_the_card_says_what_was_not_measured() -> None:
+    rows = list(quality({"trained": {"n": 8, "first": 0.5, "five": 0.75, "style": 1.0}}))
+    assert rows[1] == ("trained pair, concept at first guess", "50.0%", "8", "≥ 90 %") and "not measured" in rows[4][1]

@@ -14,18 +14,18 @@ import pytest
 from PIL import Image
 
 from studio.app import TABS
-from tests.browser.conftest import ROOT, SIZES
+from tests.browser.conftest import PATIENCE, ROOT, SIZES
 
 FOLDER = ROOT / "assets" / "screenshots"
 MOST_BYTES = 150_000
 DONE = "[data-state=done]"
 # By tab: the link that opens it, what is pressed, and what is there when it is worth looking at.
 VIEWS = {
-    "prompt": ("prompt=red+apple,+flat&seed=7&batch=4", "#generate", f"#stage{DONE}"),
-    "denoise": ("prompt=red+apple,+flat&seed=7", "#film-go", f"#film{DONE}, #film .film[data-state=done]"),
+    "prompt": ("prompt=hamburger,+glossy&seed=0&batch=4", "#generate", f"#stage {DONE}"),
+    "denoise": ("prompt=smiling+face+with+sunglasses,+3d&seed=0", "#film-go", f"#film {DONE}"),
     "schedules": ("view.page=noising", "", "#noised .pane img"),
-    "guidance": ("prompt=red+apple,+flat&steps=8", "#g-sweep-go", f"#g-sweep{DONE}"),
-    "latents": ("", "#l-channels-go", f"#l-channels{DONE}"),
+    "guidance": ("prompt=red+apple,+flat&steps=8", "#g-sweep-go", f"#g-sweep {DONE}"),
+    "latents": ("", "#l-channels-go", f"#l-channels {DONE}"),
     "samplers": ("", "#race-go", "#samplers-orders table"),
     "labs": ("view.page=claims", "", "#labs-bench .bench > *"),
 }
@@ -49,7 +49,7 @@ def test_a_picture_of_the_tab_is_taken(open_page: Any, name: str) -> None:
     page.wait_for_function("window.studio?.open")
     if press:
         page.locator(press).click()
-    page.wait_for_selector(worth, timeout=400_000)
+    page.wait_for_selector(worth, timeout=PATIENCE)
     page.wait_for_timeout(1000)  # what fades in has done so
     FOLDER.mkdir(exist_ok=True)
     with Image.open(BytesIO(page.screenshot())) as image:
