@@ -99,7 +99,7 @@ def test_no_home_a_plain_locale_and_a_clock_that_jumps_are_no_trouble(model, tmp
 
 
 def test_time_is_read_from_clocks_that_do_not_jump():
-    sources = [ROOT / "studio" / f"{name}.py" for name in ("engine", "jobs", "turns", "cache", "limits")]
+    sources = [ROOT / "studio" / "service" / f"{name}.py" for name in ("engine", "jobs", "turns", "cache", "limits")]
     assert not [path.name for path in sources if "time.time(" in path.read_text()]
 
 
