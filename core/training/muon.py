@@ -23,6 +23,8 @@ class Muon(torch.optim.Muon):
     def __init__(self, weights: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
         self.weights = list(weights)
         matrices = [nn.Parameter(as_matrix(w.detach())) for w in self.weights]
+        if any(m.data_ptr() != w.data_ptr() for m, w in zip(matrices, self.weights, strict=True)):
+            raise ValueError("A kernel does not lie in channels_last order, so its matrix would be a copy that nobody trains.")
         super().__init__(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
 
     def step(self) -> None:  # type: ignore[override]

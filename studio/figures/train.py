@@ -1,5 +1,5 @@
 """What the live trainings show, as tables that their scripts draw: the loss beside the least possible, fields of arrows, points,
-pictures as they improve. Charts are those of figures_labs.
+pictures as they improve. Charts are those of labs.py.
 """
 
 from __future__ import annotations

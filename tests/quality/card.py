@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ ASKED = (  # row of quality.json, its number, what is measured, what was aimed a
     ("colours", "colour", "right background colour", "≥ 90 %"),
     ("languages", "five", "asked in three other languages, among five", "≥ 85 %"),
     ("judge", "first", "the judge itself, on drawings as the VAE gives them back, first guess", ""),
+    ("judge", "style", "the judge itself, right style", ""),
     ("vae", "psnr", "VAE on held-out pictures, mean PSNR in dB", "≥ 23"),
     ("clip", "caption", "CLIP: right caption first among 256 held-out pairs", "≥ 60 %"),
     ("frechet", "ratio", "Frechet distance (own features) of samples over that of reconstructions", "≤ 1.5"),
@@ -61,15 +63,8 @@ def sizes(folder: Path) -> Iterator[tuple[str, ...]]:
         (path,) = (folder / part).glob("*.safetensors")
         with safe_open(path, "pt") as file:
             shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
-        count = sum(_product(shape) for shape in shapes)
+        count = sum(map(math.prod, shapes))
         yield name, f"{count / 1e6:.1f} M", f"{path.stat().st_size / 1e6:.1f}"
-
-
-def _product(shape: list[int]) -> int:
-    out = 1
-    for side in shape:
-        out *= side
-    return out
 
 
 def recipe(training: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

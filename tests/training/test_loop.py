@@ -13,7 +13,7 @@ from core.nets.configs import VAEConfig
 from core.nets.vae import AutoencoderKL
 from core.training.autoencoder import channel_statistics, fold, psnr
 from core.training.loop import WHOLE, RunConfig, Trainer, fit, trained_weights
-from core.training.muon import as_matrix
+from core.training.muon import Muon, as_matrix
 
 CPU = torch.device("cpu")
 
@@ -140,3 +140,10 @@ def test_muon_learns_and_is_taken_up_after_a_kill(tmp_path: Path) -> None:
     losses = [next(first).loss for _ in range(7)]
     first.close()
     assert losses + [state.loss for state in fit(Kernels(steps=60), tmp_path / "killed", CPU)] == whole
+
+
+def test_muon_refuses_a_kernel_that_it_could_not_change() -> None:
+    kernel = nn.Parameter(torch.randn(64, 64, 3, 3))
+    with pytest.raises(ValueError, match="channels_last"):
+        Muon([kernel], 1e-3, 0.0)
+    Muon([nn.Parameter(kernel.detach().to(memory_format=torch.channels_last))], 1e-3, 0.0)
