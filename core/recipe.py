@@ -37,6 +37,7 @@ BRANCHING = ("prompt", "negative", "sampler", "knobs", "gamma", "guidance")  # w
 
 Tier = Literal["exact", "fast"]
 
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")  # no file and no tokenizer takes NUL, or half of a surrogate pair
 # NUL and control characters but newline, what invisibly turns the reading direction round, the byte order mark.
 _UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 
@@ -49,6 +50,13 @@ def clean_text(text: str) -> str:
     return _UNSEEN.sub("", lines).strip()
 
 
+def cleaned(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as a page, a link or a file hands them in, their words cleaned: nobody typed a NUL there on purpose."""
+    words = {name: clean_text(fields[name]) for name in ("prompt", "negative") if isinstance(fields.get(name), str)}
+    inner = {name: cleaned(value) for name, value in fields.items() if isinstance(value, Mapping)}
+    return {**fields, **words, **inner}
+
+
 def draw_seed() -> int:
     """Make up a seed, short enough (32 bits) to be read aloud in a classroom."""
     return secrets.randbelow(2**32)
@@ -57,6 +65,8 @@ def draw_seed() -> int:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise PydanticCustomError("kind", "it must be text")
+    if _NO_TEXT.search(value):
+        raise PydanticCustomError("kind", "it must be text without NUL and without halves of surrogate pairs: take them out")
     text = clean_text(value)
     if len(text) > MAX_TEXT:
         raise PydanticCustomError("length", "it has {n} characters and may have {most}; shorten it",
@@ -123,7 +133,7 @@ class Branch(BaseModel):
         for name in changes:
             if name not in BRANCHING:
                 raise PydanticCustomError("change", f"{name!r} cannot change within a run; {_one_of(BRANCHING)} can")
-        return {name: clean_text(value) if isinstance(value, str) else value for name, value in changes.items()}
+        return {name: _text(value) if isinstance(value, str) else value for name, value in changes.items()}
 
 
 class Recipe(BaseModel):

@@ -11,7 +11,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from core.errors import UserError
-from core.recipe import allowed
+from core.recipe import allowed, clean_text
 from core.sampling import SAMPLERS
 from core.schedules import SPACINGS
 from studio.figures import guidance as figures
@@ -84,7 +84,7 @@ def texts(prompts: Any) -> tuple[str, ...]:
     """A list of texts from a program; raises UserError."""
     if not isinstance(prompts, list) or not all(isinstance(prompt, str) for prompt in prompts):
         raise UserError('prompts must be a list of texts, such as ["a red apple"].')
-    return tuple(prompts)
+    return tuple(map(clean_text, prompts))
 
 
 def scales(gammas: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from core.errors import UserError
-from core.recipe import Recipe, allowed, faults
+from core.recipe import Recipe, allowed, cleaned, faults
 from studio.formats.infotext import short
 
 LINK_VERSION = "1"
@@ -100,6 +100,7 @@ def from_query(query: Mapping[str, str]) -> Link:
             _read(made, key, text)
         except (ValueError, KeyError, TypeError, RecursionError):
             odd.append(key[:40])
+    made = cleaned(made)
     while wrong := faults(made):
         odd += wrong
         made = {"prompt": ""} | {name: value for name, value in made.items() if name not in wrong}

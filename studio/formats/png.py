@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from core.errors import UserError
-from core.recipe import Recipe, faults
+from core.recipe import Recipe, cleaned, faults
 from studio.formats import foreign
 from studio.formats.infotext import VERSION, fields, infotext, parse
 
@@ -177,7 +177,7 @@ def _automatic(texts: dict[str, str]) -> foreign.Found | None:
 
 def _recipe(made: dict[str, Any]) -> tuple[Recipe | None, list[str]]:
     """A recipe of what can be used, with a note for each field that cannot."""
-    notes = []
+    notes, made = [], cleaned(made)
     while wrong := faults(made):
         notes += [f"Left out: {sentence}" for sentence in dict.fromkeys(wrong.values())]
         made = {name: value for name, value in made.items() if name not in wrong}

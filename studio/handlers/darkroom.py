@@ -18,7 +18,7 @@ from typing import Any
 import gradio as gr
 
 from core.errors import UserError
-from core.recipe import Recipe
+from core.recipe import Recipe, cleaned
 from studio.figures import strip
 from studio.figures.run import data_uri, duration, file_name, summary
 from studio.formats import movie
@@ -281,7 +281,7 @@ def recipe_of(shot: Any, lane: str) -> Recipe:
 
 def branched(recipe: Recipe, k: int, values: Mapping[str, Any]) -> Recipe:
     """The recipe with other values from step k on; raises UserError where that is no other future."""
-    changes = {name: value for name, value in values.items() if value != getattr(recipe, name)}
+    changes = {name: value for name, value in cleaned(values).items() if value != getattr(recipe, name)}
     if not changes:
         raise UserError("Nothing differs from the film: change the prompt, the sampler or the guidance, then continue.")
     if k == 0:

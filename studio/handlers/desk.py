@@ -180,7 +180,8 @@ class Desk:
 def asked(recipe: Recipe, start: starts.Start | None, other: Any) -> list[Recipe]:
     """The recipe with what it starts from, and beside it the same with the other prompt, if there is one."""
     recipe = recipe.replace(**start.fields) if start else recipe.replace(strength=allowed("strength")["default"])
-    return [recipe, recipe.replace(prompt=other)] if other and str(other).strip() else [recipe]
+    words = clean_text(str(other or ""))
+    return [recipe, recipe.replace(prompt=words)] if words else [recipe]
 
 
 def drawn(start: starts.Start) -> dict[str, Any]:

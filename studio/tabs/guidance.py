@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from core.errors import UserError
-from core.recipe import MAX_TEXT, Recipe
+from core.recipe import MAX_TEXT, Recipe, clean_text
 from studio.endpoints.sweep import endpoint
 from studio.figures import guidance as figures
 from studio.figures.run import duration
@@ -83,7 +83,7 @@ class Column:
 
 def prompts_of(text: Any) -> tuple[str, ...]:
     """The lines of a text; the empty ones are left out, unless there is no other."""
-    return tuple(line.strip() for line in str(text or "").splitlines() if line.strip()) or ("",)
+    return tuple(filter(None, map(clean_text, str(text or "").splitlines()))) or ("",)
 
 
 def ask(engine: Engine) -> Column:

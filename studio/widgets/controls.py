@@ -17,7 +17,7 @@ from typing import Any
 import gradio as gr
 
 from core.errors import UserError
-from core.recipe import MAX_SEED, MAX_TEXT, Recipe, allowed, draw_seed
+from core.recipe import MAX_SEED, MAX_TEXT, Recipe, allowed, cleaned, draw_seed
 from core.sampling import SAMPLERS
 from core.schedules import SPACINGS
 from studio.figures.run import scale
@@ -142,7 +142,7 @@ def seed_of(text: Any) -> Any:
 def recipe_of(**fields: Any) -> Recipe:
     """The Recipe that widgets or an API call describe: -1 is a seed to be drawn, "model" what the model has."""
     fields["seed"] = seed_of(fields.get("seed", -1))
-    return Recipe(**{name: None if value == MODELS_OWN else value for name, value in fields.items()})
+    return Recipe(**cleaned({name: None if value == MODELS_OWN else value for name, value in fields.items()}))
 
 
 def fault(error: Exception) -> gr.Error:

@@ -90,13 +90,13 @@ def connect(demo: gr.Blocks, engine: Engine, head: Head, tabs: gr.Tabs, settings
     inner = [one.pages for one in settings.values() if one.pages is not None]
     outputs = [tabs, *inner, head.dock, head.words, *rests, *widgets]
     opening = demo.load(page.open, kept, outputs, js=BEGIN, **PRIVATE)
-    opening.then(None, js="() => studio.ready()", **PRIVATE)
     head.turn.click(page.open, kept, outputs, js=TURN, **PRIVATE)
     head.reset.click(page.open, kept, outputs, js=AFRESH, **PRIVATE).then(page.told, **PRIVATE)
     names = json.dumps(page.names)
     moved = [widget.change for widget in widgets] + [each.select for each in (tabs, *inner)]
-    gr.on(moved, None, [kept, *widgets], kept, js=f"(kept, ...values) => studio.keep(kept, {names}, values)",
-          trigger_mode="always_last", **PRIVATE)  # fmt: skip
+    keep = f"(kept, ...values) => studio.keep(kept, {names}, values)"
+    gr.on(moved, None, [kept, *widgets], kept, js=keep, trigger_mode="always_last", **PRIVATE)
+    opening.then(None, js="() => studio.ready()", **PRIVATE).then(None, [kept, *widgets], kept, js=keep, **PRIVATE)
     for button, name in ((head.projector, "projector"), (head.dark, "dark")):
         button.click(None, kept, kept, js=f"kept => studio.turn(kept, '{name}')", **PRIVATE)
     head.share.click(None, js="() => { if (studio.panel('share')) studio.renew(); }", **PRIVATE)

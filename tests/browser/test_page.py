@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Error
 
 from studio.app import TABS
 from studio.formats.links import local_network
@@ -158,6 +160,23 @@ def test_two_windows_keep_their_own_and_the_last_writer_wins(open_page: Any) -> 
     filled(ready(third), "#film-prompt textarea", "the second window")
 
 
+def test_a_tab_chosen_before_the_page_has_what_was_kept_is_kept_too(open_page: Any) -> None:
+    page = ready(open_page())
+    held: list[Any] = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    page.goto(page.url)
+    choose(page, "Labs")
+    assert not page.evaluate("window.studio.open")
+    page.wait_for_timeout(500)
+    for route in held:
+        route.continue_()
+    page.unroute("**/queue/join*")
+    ready(page)
+    page.wait_for_timeout(500)  # kept by then
+    page.reload()
+    page.wait_for_function("studio.open && studio.place()[0] === 'labs'")
+
+
 def test_larger_type_and_dark_are_kept(open_page: Any) -> None:
     page = ready(open_page())
     size = "parseFloat(getComputedStyle(document.querySelector('#tabs [role=tab]')).fontSize)"
@@ -245,7 +264,8 @@ def test_killed_and_started_again_the_studio_loses_no_settings(own: Callable[[],
     server.send_signal(signal.SIGKILL)
     server.wait(20)
     own()
-    page.reload()
+    with contextlib.suppress(Error):  # the page may be coming back by itself just then
+        page.reload()
     ready(page)
     filled(page, "#film-prompt textarea", "typed since")
     filled(page, "#film-steps input[type=number]", "900")

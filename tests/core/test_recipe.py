@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import UserError
-from core.recipe import BUDGET, MAX_SEED, Branch, Guidance, Recipe, allowed, clean_text, draw_seed, faults
+from core.recipe import BUDGET, MAX_SEED, Branch, Guidance, Recipe, allowed, clean_text, cleaned, draw_seed, faults
 from core.sampling import SAMPLERS
 
 NAN, INF = float("nan"), float("inf")
@@ -52,6 +52,8 @@ BAD = [
     ("prompt", "x" * 1_000_000, "1,000,000 characters", "2,000"),
     ("prompt", 5, "prompt is 5", "text"),
     ("prompt", {"a": 1}, "prompt is {'a': 1}", "text"),
+    ("prompt", "a\0 cat", "prompt is 'a\\x00 cat'", "without NUL"),
+    ("negative", "cat \ud83d", "negative is 'cat \\ud83d'", "without halves of surrogate pairs"),
     ("negative", "y" * 2001, "negative", "2,000"),
     ("model", "m" * 201, "model is 'mmm", "at most 200 characters"),
     ("knobs", {"warp": 1}, "knobs is {'warp': 1}", "warp"),
@@ -91,7 +93,8 @@ def test_an_empty_prompt_is_valid():
 
 
 def test_text_keeps_what_is_read_and_loses_what_is_not():
-    assert Recipe(prompt="a\0 c\x07at\x9f \u202ebackwards\u202c\ud800 \ufeff").prompt == "a cat backwards"
+    assert clean_text("a\0 c\x07at\x9f \u202ebackwards\u202c\ud800 \ufeff") == "a cat backwards"
+    assert Recipe(prompt="a c\x07at\x9f \u202ebackwards\u202c \ufeff").prompt == "a cat backwards"
     for same in ("a ❤️ cat 👩‍🚀", "قطة حمراء", "猫と犬", "nin\u0303o", "two\nlines", "$" + "{x} {{y}} <b>&amp;"):
         assert clean_text(same) == same
     assert clean_text(" a\r\nb\rc\u2028d\t ") == "a\nb\nc\nd"
@@ -155,13 +158,16 @@ def test_a_branch_is_the_recipe_with_its_changes():
 
 
 def test_the_words_of_a_branch_are_cleaned_as_those_of_a_recipe():
-    hostile = Recipe(prompt="a cat", branch={"step": 3, "changes": {"prompt": " a\0 dog\ud800", "negative": "x\u202e"}})
+    changes = {"prompt": " a\0 dog\ud800", "negative": "x\u202e"}
+    with pytest.raises(UserError, match=r"branch.changes is .* without NUL"):
+        Recipe(prompt="a cat", branch={"step": 3, "changes": changes})
+    hostile = Recipe(**cleaned({"prompt": "a\0 cat", "branch": {"step": 3, "changes": changes}, "steps": 20}))
     assert hostile == Recipe(prompt="a cat", branch={"step": 3, "changes": {"prompt": "a dog", "negative": "x"}})
     assert Recipe.from_json(hostile.to_json()) == hostile and hostile.digest
 
 
 def test_equal_recipes_have_equal_digests_and_others_do_not():
-    one, two = Recipe(prompt="a cat", steps=20), Recipe(prompt=" a cat\0", gamma=4, knobs={})
+    one, two = Recipe(prompt="a cat", steps=20), Recipe(prompt=" a cat\x07", gamma=4, knobs={})
     assert one == two and one.digest == two.digest and hash(one) == hash(two)
     changes = [{"seed": 1}, {"negative": "x"}, {"steps": 21}, {"guidance": Guidance(rescale=0.1)}, {"rng": "cpu"}]
     assert len({one.digest, *(one.replace(**change).digest for change in changes)}) == 6
@@ -180,7 +186,8 @@ def test_broken_json_gets_a_sentence(text):
 
 
 RECIPES = st.builds(
-    Recipe, prompt=st.text(max_size=50), negative=st.text(max_size=20), sampler=st.sampled_from(sorted(SAMPLERS)),
+    Recipe, prompt=st.text(max_size=50).map(clean_text), negative=st.text(max_size=20).map(clean_text),
+    sampler=st.sampled_from(sorted(SAMPLERS)),
     steps=st.integers(1, 1000), gamma=st.floats(-1, 49), seed=st.integers(0, MAX_SEED), batch=st.integers(1, 4),
     width=st.none() | st.integers(2, 64).map(lambda n: 8 * n), rng=st.sampled_from(["nv", "cpu"]),
     guidance=st.builds(Guidance, rescale=st.floats(0, 1), interval=st.none() | st.just((0.1, 5.0))))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.recipe import MAX_SEED, Branch, Guidance, Recipe
+from core.recipe import MAX_SEED, Branch, Guidance, Recipe, clean_text
 from core.sampling import SAMPLERS
 from studio.formats.links import from_query, to_query
 
@@ -25,8 +25,8 @@ def test_a_link_is_versioned_ordered_and_leaves_the_defaults_out():
 
 RECIPES = st.builds(
     Recipe,
-    prompt=st.text(max_size=40),
-    negative=st.text(max_size=20),
+    prompt=st.text(max_size=40).map(clean_text),
+    negative=st.text(max_size=20).map(clean_text),
     sampler=st.sampled_from(sorted(SAMPLERS)),
     spacing=st.none() | st.sampled_from(["karras", "trailing"]),
     steps=st.integers(4, 1000),

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from core.errors import UserError
-from core.recipe import MAX_SEED, Guidance, Recipe
+from core.recipe import MAX_SEED, Guidance, Recipe, clean_text
 from core.sampling import SAMPLERS
 from studio.formats.infotext import VERSION, infotext, parse
 from studio.formats.png import alone, read_png, save_png
@@ -77,7 +77,7 @@ def test_prompt_and_negative_survive_the_text_alone(prompt, negative):
     assert (values["prompt"], values["negative"]) == (prompt, negative)
 
 
-TEXTS = st.text(st.sampled_from('ab ,:"\n\\猫🙂{}<') | st.characters(codec=None), max_size=60)
+TEXTS = st.text(st.sampled_from('ab ,:"\n\\猫🙂{}<') | st.characters(codec=None), max_size=60).map(clean_text)
 RECIPES = st.builds(
     Recipe,
     prompt=st.sampled_from(PROMPTS) | TEXTS,
