@@ -20,7 +20,7 @@ from core.pipeline import EMBEDDED, TextToImage
 from core.prediction import Prediction
 from core.sampling import sample
 from tests.benchmarks.measure import Contender, Contest
-from tests.benchmarks.peers import contenders, flop
+from tests.benchmarks.peers import as_it_comes, contenders, flop
 
 ROWS: dict[str, Callable[[], Contest]] = {}
 STEPS = 20
@@ -157,6 +157,7 @@ def embedded_image() -> Contest:
     pipe, peer = loaded(), peer_pipeline()
     noise = Noise([PROMPT.seed], (4, pipe.unet.config.sample_size, pipe.unet.config.sample_size))(0)
 
+    @as_it_comes()
     def theirs() -> Tensor:
         return pictures(peer(PROMPT.prompt, num_inference_steps=STEPS, guidance_scale=1 + PROMPT.gamma, latents=noise).images)
 
