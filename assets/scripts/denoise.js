@@ -191,9 +191,3 @@ told();
 arrived();
 watch("value", told);
 watch(["film", "pictures", "other", "others", "extra"], arrived);
-
-begin();
-told();
-arrived();
-watch("value", told);
-watch(["film", "pictures", "other", "others", "extra"], arrived);

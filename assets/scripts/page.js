@@ -44,6 +44,23 @@ window.studio = (() => {
     document.querySelector(`#${shown}-button`)?.focus();
   });
 
+  // A file that misses every place for files would make the browser leave the studio for it. A picture on Prompt has its recipe read.
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    const taken = event.defaultPrevented, { files } = event.dataTransfer;
+    event.preventDefault();
+    if (taken || !files.length || place()[0] !== "prompt") return;
+    const fold = document.querySelector("#take .label-wrap");
+    if (!fold.classList.contains("open")) fold.click();
+    const read = () => {
+      const input = document.querySelector("#reader input[type=file]");
+      if (!input) return requestAnimationFrame(read); // what is folded is not there yet
+      input.files = files;
+      input.dispatchEvent(new Event("change"));
+    };
+    read();
+  });
+
   let soon;
   const renew = () => {
     clearTimeout(soon);

@@ -69,7 +69,7 @@ class ClipTask:
         """Of the whole batch whatever the share, since every pair is measured against all others."""
         texts, x = self.pairs.draw(self.run.batch, rng)
         x = shrink(x.to(generator.device), side(self.network))
-        more = self.pairs.captions.sample(rng.integers(len(self.pairs.concept), size=self.unpictured), rng)
+        more = rng.integers(len(self.pairs.captions.texts), size=self.unpictured)
         said = torch.from_numpy(np.concatenate([texts, more]))
         assert self.pairs.captions.tokens is not None
         eos = self.network.text_model.eos

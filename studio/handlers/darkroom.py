@@ -73,6 +73,7 @@ class Desk:
     probe: gr.HTML
     go: gr.Button
     halt: gr.Button
+    made: gr.State  # the recipe as it was asked for, as JSON
     shot: gr.State  # the recipes of the films on the page as JSON: "a", and "b" for a branch of it
     file: gr.File
     link: gr.Textbox
@@ -88,17 +89,20 @@ class Desk:
             yield change
 
     @guarded
-    async def branch(self, request: gr.Request, at: Any, shot: dict[str, str], *values: Any) -> Changes:
+    async def branch(self, request: gr.Request, at: Any, made: str, *values: Any) -> Changes:
         """The other future: the film's own recipe until the step it shows, then with what was changed."""
-        recipe = branched(recipe_of(shot, "a"), place(at)[0], dict(zip(self.other, values, strict=True)))
+        if not made:
+            raise UserError(EMPTY)
+        recipe = branched(Recipe.from_json(made).replace(branch=None), place(at)[0], dict(zip(self.other, values, strict=True)))
         async for change in self.shoot(recipe, request):
             yield change
 
     async def shoot(self, recipe: Recipe, request: gr.Request) -> Changes:
         """Run a recipe and develop its film, the run that it branches from before it."""
-        base = self.engine.pipe.complete(recipe.replace(branch=None))
+        base = recipe.replace(branch=None)
         runs: list[Run] = []
-        for one in [base] if recipe.branch is None else [base, self.engine.pipe.complete(recipe)]:
+        for asked in [base] if recipe.branch is None else [base, recipe]:
+            one = self.engine.pipe.complete(asked)
             with self.engine.submit(one, controls.visitor(request)) as job:
                 async for view, event in followed(job):  # noqa: B007  the last one decides
                     yield {self.film: gr.update(value=view)}
@@ -107,7 +111,7 @@ class Desk:
             runs.append(event.value)
             async for change in self.developed(runs, view | {"line": ran(event)}, request):
                 yield change
-            yield self.arrived(one, request)
+            yield self.arrived(one, request) | {self.made: asked.to_json()}
 
     async def developed(self, runs: list[Run], view: dict[str, Any], request: gr.Request) -> Changes:
         """The film of the last of these runs, part by part."""

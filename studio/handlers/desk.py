@@ -51,7 +51,7 @@ class Desk:
     halt: gr.Button
     text: gr.Textbox
     link: gr.Textbox
-    drawn: gr.State
+    made: gr.State  # the recipe of the last picture as it was asked for, as JSON
 
     # ------------------------------------------------------------------------------------------------- pictures
 
@@ -69,6 +69,7 @@ class Desk:
                 async for event in job:
                     view = stage.staged(event, view, Path(folder), model_hash, stage.told(start))
                     ended = self._ended(event, request, board, model_hash) | ready if isinstance(event, LAST) else {}
+                    ended |= {self.made: recipes[0].to_json()} if isinstance(event, Done) else {}
                     yield {self.stage: view} | ended  # Gradio copies the files before it comes back here
         except Exception as error:
             raise controls.fault(error) from None
@@ -91,7 +92,7 @@ class Desk:
         return self.engine.compute(lambda: self.engine.run_beside(recipes, pictures), who, sum(map(cost, recipes)))
 
     def _ended(self, event: Any, request: gr.Request, board: Any, model_hash: str) -> dict[Any, Any]:
-        """What else to show when a run is finished: its recipe as text and as a link, the seed to keep, the visit so far."""
+        """What else to show when a run is finished: its recipe as text and as a link, the visit so far."""
         if not isinstance(event, Done):
             return {}
         runs = stage.runs_of(event)
@@ -99,13 +100,16 @@ class Desk:
         return {
             self.text: infotext(recipe, model_hash),
             self.link: f"{address_of(request)}?{to_query(recipe, tab='prompt')}",
-            self.drawn: str(recipe.seed),
             self.visit: {"add": [one for run in runs for one in remembered(run, board)], "press": secrets.token_hex(4)},
         }
 
     def stop(self, request: gr.Request) -> None:
         """The Stop button; the run itself tells the page how far it came."""
         self.engine.stop(controls.visitor(request))
+
+    def keep(self, made: str) -> str:
+        """The seed of the last picture, for the seed's box; before there is one, any."""
+        return str(Recipe.from_json(made).seed) if made else "-1"
 
     def read_words(self, event: gr.EventData) -> dict[str, Any]:
         """The prompt as it is being written, as the model reads it."""

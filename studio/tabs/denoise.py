@@ -65,21 +65,21 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
                 own = engine.pipe.complete(Recipe(prompt="")).spacing or "leading"
                 spacing = controls.spacing_choice(own, within="film-")
     fields = {"prompt": prompt, "negative": negative, "spacing": spacing, "steps": steps, "gamma": gamma, "seed": seed}
-    rest, shot, at = gr.State({}), gr.State({}), gr.Textbox("", visible=False)
-    desk = Desk(engine, tuple(fields), sampler, other, strip_view, words_view, probe_view, go, halt, shot, file, link)
-    outputs = [strip_view, go, halt, shot, link, *other.values()]
+    rest, made, shot, at = gr.State({}), gr.State(""), gr.State({}), gr.Textbox("", visible=False)
+    desk = Desk(engine, tuple(fields), sampler, other, strip_view, words_view, probe_view, go, halt, made, shot, file, link)
+    outputs = [strip_view, go, halt, made, shot, link, *other.values()]
     asked = [rest, *fields.values(), *sampler.inputs]
     gr.on([go.click, prompt.submit], desk.generate, asked, outputs, trigger_mode="once", **ENGINE, **PRIVATE)
     halt.click(desk.stop, queue=False, **PRIVATE)
     strip_view.develop(desk.develop, [shot], [strip_view, go, halt], **ENGINE, **PRIVATE)
     look.click(desk.look, [at, shot], [words_view, go, halt], **HERE)
     leave.click(desk.leave_out, [at, shot], [words_view, go, halt], **HERE)
-    on.click(desk.branch, [at, shot, *other.values()], outputs, **HERE)
+    on.click(desk.branch, [at, made, *other.values()], outputs, **HERE)
     noise.click(desk.known_noise, [at, shot], [probe_view, go, halt], **HERE)
     again.click(desk.same_again, [at, shot], [probe_view, go, halt], **HERE)
     make.click(desk.export, [at, shot, form], [file, strip_view, go, halt], **HERE)
     gr.api(endpoint(engine), api_name="denoise", **ENGINE)
-    return Settings(fields, sampler, rest=rest)
+    return Settings(fields, sampler, rest=rest, made=made)
 
 
 def prompt_box(elem_id: str) -> gr.Textbox:

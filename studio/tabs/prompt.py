@@ -55,15 +55,15 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
         "prompt": prompt, "negative": negative, "spacing": spacing, "steps": steps, "gamma": gamma, "seed": seed,
         "batch": batch, "strength": strength,
     }  # fmt: skip
-    rest, drawn = gr.State({}), gr.State("-1")
-    desk = Desk(engine, fields, sampler, stage, board, board_box, visit, reader, go, halt, text, link, drawn)
+    rest, made = gr.State({}), gr.State("")
+    desk = Desk(engine, fields, sampler, stage, board, board_box, visit, reader, go, halt, text, link, made)
     inputs = [rest, board, other, *fields.values(), *sampler.inputs]
-    outputs = [stage, go, halt, text, link, drawn, visit]
+    outputs = [stage, go, halt, text, link, made, visit]
     filled = [rest, other, *fields.values(), *sampler.inputs]
     press: dict[str, Any] = ENGINE | PRIVATE | {"api_name": "press"}  # /generate is the endpoint's
     gr.on([go.click, prompt.submit, other.submit], desk.generate, inputs, outputs, trigger_mode="once", **press)
     halt.click(desk.stop, queue=False, **PRIVATE)
-    keep.click(lambda number: number, drawn, seed, queue=False, **PRIVATE)
+    keep.click(desk.keep, made, seed, queue=False, **PRIVATE)
     prompt.change(None, js="() => { document.dispatchEvent(new Event('prompt')); }", **PRIVATE)
     words.input(desk.read_words, None, words, queue=False, trigger_mode="always_last", **PRIVATE)
     gr.on([board.upload, stage.select], desk.take, rest, [board, board_box], **QUICK)
@@ -74,7 +74,7 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     clear.click(lambda: {}, None, rest, queue=False, **PRIVATE)
     gr.api(generate_endpoint(engine), api_name="generate", **ENGINE)
     gr.api(read_endpoint(engine), api_name="read_png", concurrency_limit=None)
-    return Settings(fields, sampler, view={"other": other}, rest=rest)
+    return Settings(fields, sampler, view={"other": other}, rest=rest, made=made)
 
 
 def shown() -> tuple[Any, ...]:

@@ -87,6 +87,7 @@ def connect(demo: gr.Blocks, engine: Engine, head: Head, tabs: gr.Tabs, settings
     kept = gr.BrowserState({}, storage_key=KEY, secret=KEY)
     widgets = [widget for one in settings.values() for widget in one.widgets.values()]
     rests = [one.rest for one in settings.values() if one.rest is not None]
+    mades = [one.made for one in settings.values() if one.made is not None]
     inner = [one.pages for one in settings.values() if one.pages is not None]
     outputs = [tabs, *inner, head.dock, head.words, *rests, *widgets]
     opening = demo.load(page.open, kept, outputs, js=BEGIN, **PRIVATE)
@@ -102,8 +103,8 @@ def connect(demo: gr.Blocks, engine: Engine, head: Head, tabs: gr.Tabs, settings
     head.share.click(None, js="() => { if (studio.panel('share')) studio.renew(); }", **PRIVATE)
     head.hide.input(None, js="() => studio.renew()", **PRIVATE)
     place = "(kept, ...rest) => [{place: studio.place(), lesson: studio.lesson.place}, ...rest]"
-    head.renew.click(page.share, [kept, head.hide, *rests, *widgets], [head.link, head.hide, head.code], js=place, queue=False,
-                     **PRIVATE)  # fmt: skip
+    head.renew.click(page.share, [kept, head.hide, *rests, *mades, *widgets], [head.link, head.hide, head.code], js=place,
+                     queue=False, **PRIVATE)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -203,15 +204,17 @@ class Page:
     def share(self, request: gr.Request, kept: Any, hidden: Any, *values: Any) -> list[Any]:
         """The link to the tab that is open, what it can hide, and its code for phones."""
         tab, *within = [str(name) for name in kept["place"]] or [self.first]
-        holding = [name for name, one in self.settings.items() if one.rest is not None]
-        rests, widgets = dict(zip(holding, values, strict=False)), values[len(holding) :]
-        one, told = self.settings[tab], dict(zip(self.names, widgets, strict=True))
+        left = iter(values)
+        rests = {name: next(left) for name, one in self.settings.items() if one.rest is not None}
+        mades = {name: next(left) for name, one in self.settings.items() if one.made is not None}
+        one, told = self.settings[tab], dict(zip(self.names, left, strict=True))
         hidden = [name for name in hidden or () if name in one.names]
         lesson = str(kept.get("lesson") or "")
         lesson = lesson if find(lesson) else ""
         try:
             own = {name: told[f"{tab}.{name}"] for name in one.widgets}
-            query = one.query(own, "".join(within[:1]), rests.get(tab), tab=tab, hide=",".join(hidden), lesson=lesson)
+            query = one.query(own, "".join(within[:1]), rests.get(tab), mades.get(tab, ""), tab=tab, hide=",".join(hidden),
+                              lesson=lesson)  # fmt: skip
         except Exception as error:
             raise controls.fault(error) from None
         link = f"{address_of(request)}?{query}"

@@ -32,6 +32,7 @@ class Settings:
     view: Mapping[str, Any] = field(default_factory=dict)  # by name in a link, after "view."
     rest: gr.State | None = None  # takes the fields that a link gives and no widget holds
     pages: gr.Tabs | None = None  # the pages within the tab
+    made: gr.State | None = None  # the recipe of what is shown, as JSON: its seed may have been drawn, its branch made on the page
 
     @functools.cached_property
     def widgets(self) -> dict[str, Any]:
@@ -92,17 +93,24 @@ class Settings:
     def page_ids(self) -> list[str]:
         return [str(page.id) for page in self.pages.children] if self.pages else []  # type: ignore[attr-defined]
 
-    def query(self, values: Mapping[str, Any], page: str = "", rest: Mapping[str, Any] | None = None, **places: str) -> str:
-        """The link to these values, without what a tab begins with; raises UserError for what no recipe may have."""
+    def query(
+        self, values: Mapping[str, Any], page: str = "", rest: Mapping[str, Any] | None = None, made: str = "", **places: str
+    ) -> str:
+        """The link to these values, without what a tab begins with; raises UserError for what no recipe may have.
+
+        Where they are those of the recipe `made`, the link leads to that very picture.
+        """
         changed = {name for name, value in values.items() if value != self.initial[name]}
-        made = {name: values[name] for name in self.fields} | dict(rest or {})
+        asked = {name: values[name] for name in self.fields} | dict(rest or {})
         if self.sampler:
             chosen = values["sampler"]
             within = f"knob.{chosen}."
             knobs = {name.removeprefix(within): value for name, value in values.items() if name.startswith(within)}
-            made |= {"sampler": chosen, "knobs": knobs}
-        recipe = controls.recipe_of(**{"prompt": ""} | made)
-        written = {name for name in made if name in changed or name in (rest or ())} | ({"knobs"} if recipe.knobs else set())
+            asked |= {"sampler": chosen, "knobs": knobs}
+        recipe = controls.recipe_of(**{"prompt": ""} | asked)
+        written = {name for name in asked if name in changed or name in (rest or ())} | ({"knobs"} if recipe.knobs else set())
+        if made and (there := shown_by(made, recipe, drawn="seed" in self.fields and "seed" not in changed)):
+            recipe, written = there, written | {"seed"} | ({"branch"} if there.branch else set())
         view = {name: text_of(values[f"view.{name}"]) for name in self.view if f"view.{name}" in changed}
         if page in self.page_ids[1:]:
             view = {PAGE: page} | view
@@ -114,6 +122,13 @@ class Settings:
             gr.skip() if fresh and values[name] == self.initial[name] else changed(widget, values[name])
             for name, widget in self.widgets.items()
         ]
+
+
+def shown_by(made: str, asked: Recipe, drawn: bool) -> Recipe | None:
+    """The recipe made, if it answers what is asked for now; `drawn`: any seed does."""
+    recipe = Recipe.from_json(made)
+    wanted = asked.replace(branch=recipe.branch, **({"seed": recipe.seed} if drawn else {}))
+    return recipe if wanted.digest == recipe.digest else None
 
 
 def changed(widget: Any, value: Any) -> Any:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from core.recipe import Recipe
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import PATIENCE, choose
 
 HOSTILE = "<img src=x onerror=window.hits=1>${window.hits=1}{{window.hits=1}}"
+PIXELS = """node => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: node.naturalWidth, height: node.naturalHeight });
+    canvas.getContext("2d").drawImage(node, 0, 0);
+    return canvas.toDataURL();
+}"""
 DONE, RUNNING, STOPPED = (f"#stage [data-state={state}]" for state in ("done", "running", "stopped"))
 
 
@@ -272,6 +280,64 @@ def test_two_prompts_beside_each_other_and_the_visits_pictures_bring_recipes_bac
     assert page.locator("#prompt textarea").input_value() == "a blue apple" and page.locator("#visit button").count() == 2
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert open_page(size=size).locator("#visit button").count() == 0  # another visitor
+
+
+def test_the_visits_pictures_outlive_a_reload_and_not_the_window(open_page: Any) -> None:
+    page = opened_by("?v=1&steps=2&seed=31&prompt=a+red+apple", open_page)
+    page.locator("#generate").click()
+    page.wait_for_selector(DONE)
+    page.locator("#visit button").wait_for()
+    page.reload()
+    page.wait_for_function("window.studio?.open")
+    page.get_by_label("Back to: a red apple, seed 31").click()
+    page.wait_for_selector(DONE)
+    assert "remembered" in page.locator("#stage .line").inner_text() and page.locator("#visit button").count() == 1
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.wait_for_function("window.studio?.open")
+    assert other.locator("#visit button").count() == 0
+
+
+DROP = """(data) => {
+    const held = new DataTransfer();
+    held.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], "saved.png", { type: "image/png" }));
+    const event = new DragEvent("drop", { dataTransfer: held, bubbles: true, cancelable: true });
+    return document.querySelector("#stage").dispatchEvent(event);
+}"""
+
+
+def test_a_saved_picture_that_misses_its_place_is_read_all_the_same_and_nothing_is_left(open_page: Any, tmp_path: Any) -> None:
+    page = opened_by("?v=1&steps=2&seed=41&gamma=2.5&sampler=ddim&prompt=a+blue+apple", open_page)
+    page.locator("#generate").click()
+    page.wait_for_selector(DONE)
+    with page.expect_download() as download:
+        page.locator("#stage .save").click()
+    saved = base64.b64encode(Path(download.value.path()).read_bytes()).decode()
+    page.locator("#prompt textarea").fill("something else")
+    assert page.evaluate(DROP, saved) is False  # the browser does not open it
+    page.wait_for_function("document.querySelector('#prompt textarea').value === 'a blue apple'")
+    assert "Written by Diffusion Studio" in page.locator("#reader .line").inner_text() and page.locator("#stage img").count() == 1
+    choose(page, "Denoise")
+    page.wait_for_function("studio.place()[0] === 'denoise'")
+    assert page.evaluate(DROP, saved) is False
+
+
+def test_share_leads_to_the_picture_that_is_shown(open_page: Any) -> None:
+    page = opened_by("?v=1&steps=2&prompt=a+red+apple", open_page)
+    page.locator("#generate").click()
+    page.wait_for_selector(DONE)
+    seed = re.search(r"seed (\d+)", page.locator("#stage .made").inner_text()).group(1)
+    picture = page.locator("#stage img").evaluate(PIXELS)
+    page.locator("#share-button").click()
+    link = "document.querySelector('#share-link textarea, #share-link input')?.value"
+    page.wait_for_function(f"{link}?.includes('seed={seed}')")
+    phone = opened_by("?" + page.evaluate(link).partition("?")[2], lambda query: open_page(query, size="phone"))
+    phone.locator("#generate").click()
+    phone.wait_for_selector(DONE)
+    assert phone.locator("#stage img").evaluate(PIXELS) == picture
+    page.locator("#prompt textarea").fill("a green apple")
+    page.locator("#share-renew").dispatch_event("click")
+    page.wait_for_function(f"{link}?.includes('green') && !{link}.includes('seed')")
 
 
 def test_a_saved_picture_dropped_on_the_page_restores_its_recipe_and_can_be_started_from(open_page: Any, tmp_path: Any) -> None:

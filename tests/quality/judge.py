@@ -22,7 +22,7 @@ from core.training.data import Pictures, composite, load_records
 from core.training.languages import COLOURS
 from core.training.loop import WHOLE, RunConfig, fit, trained_weights
 
-SIDE = 48
+SIDE = 64
 STYLES = ("3d", "flat", "mono", "noto", "twemoji", "emojione")  # 3d and gradient are one model, rendered twice
 RUN = RunConfig(steps=2400, batch=64, lr=2e-3, warmup=100, cooldown=1600, ema=0.995, weight_decay=0.05, bf16=True)
 
@@ -56,7 +56,7 @@ class Block(nn.Module):
 
 
 class JudgeNet(nn.Module):
-    """48 × 48 pictures in [−1, 1] -> Verdict."""
+    """64 × 64 pictures in [−1, 1] -> Verdict."""
 
     def __init__(self, concepts: int) -> None:
         super().__init__()
@@ -64,11 +64,11 @@ class JudgeNet(nn.Module):
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
         self.blocks = nn.Sequential(*(Block(a, b) for a, b in pairwise(widths)))
         self.norm = nn.GroupNorm(8, widths[-1])
-        self.heads = nn.ModuleList([nn.Linear(widths[-1] * 9, n) for n in (concepts, len(STYLES), len(COLOURS))])
+        self.heads = nn.ModuleList([nn.Linear(widths[-1] * 16, n) for n in (concepts, len(STYLES), len(COLOURS))])
 
     def forward(self, x: Tensor) -> Verdict:
         h = F.relu(self.norm(self.blocks(self.stem(x))))
-        h = F.adaptive_avg_pool2d(h, 3).flatten(1)
+        h = F.adaptive_avg_pool2d(h, 4).flatten(1)
         return Verdict(*(head(h) for head in self.heads))
 
 
@@ -89,7 +89,7 @@ class JudgeTask:
         rows = [r for r in load_records(data) if r["hexcode"] in number]
         whole = torch.from_numpy(np.array(Pictures(data).array[[r["index"] for r in rows]])).permute(0, 3, 1, 2)
         alpha = whole[:, 3:].float() / 255
-        small = F.interpolate(torch.cat([whole[:, :3] * alpha, 255 * alpha], 1), size=(64, 64), mode="area")  # premultiplied
+        small = F.interpolate(torch.cat([whole[:, :3] * alpha, 255 * alpha], 1), size=(80, 80), mode="area")  # premultiplied
         self.art = small.round().to(torch.uint8)
         self.concept = torch.tensor([number[r["hexcode"]] for r in rows])
         self.style = torch.tensor([style_number(r["source"]) for r in rows])

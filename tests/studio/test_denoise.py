@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import numpy as np
@@ -23,6 +24,7 @@ from core.pipeline import TextToImage
 from core.sampling import Step
 from studio.figures import strip
 from studio.formats import movie
+from studio.formats.links import from_query
 from studio.formats.png import read_png
 from studio.handlers.darkroom import Desk, branched, parts, place, recipe_of, written
 from studio.service.engine import Engine
@@ -97,6 +99,22 @@ def test_every_move_is_the_sum_of_its_terms_and_their_pictures_add_as_they_do(pi
         small = 0.2 / float(move.x_next.abs().max())  # nothing is cut off
         total = sum(film.linear(pipe, term.value.float() * small).astype(float) - 127.5 for term in move.terms)
         assert np.abs(total + 127.5 - film.linear(pipe, move.x_next * small)).max() <= 2  # of 255: rounded to whole ones
+
+
+# --------------------------------------------------------------------------------------- beside the perfect denoiser
+
+
+def test_a_film_leads_to_the_same_run_beside_the_perfect_denoiser(pipe: TextToImage) -> None:
+    asked = Recipe(prompt="", steps=6, sampler="ddim", knobs={"eta": 0.5}, gamma=1.5, spacing="karras", negative="blue")
+    query = dict(parse_qsl(film.beside_perfect(pipe, pipe.complete(asked)).removeprefix("?"), keep_blank_values=True))
+    link = from_query(query)
+    assert link.recipe == asked and link.places == {"tab": "labs"} and link.view == {"page": "perfect"}
+    assert {"seed", "prompt"} <= link.given and not link.given & {"model", "schedule", "width", "height", "end"}
+
+
+@pytest.mark.parametrize("other", [{"branch": {"step": 2, "changes": {"gamma": 0.0}}}, {"width": 64, "height": 64}])
+def test_a_run_that_the_perfect_denoiser_has_no_place_for_has_no_link_to_it(pipe: TextToImage, other: Any) -> None:
+    assert film.beside_perfect(pipe, pipe.complete(RECIPE.replace(**other))) == ""
 
 
 # ------------------------------------------------------------------------------------------------------ developing
@@ -277,7 +295,7 @@ def test_a_branch_must_be_another_future() -> None:
 def desk(pipe: TextToImage) -> Iterator[Desk]:
     engine = Engine(pipe)
     sampler = SimpleNamespace(values=lambda chosen, positions: {})
-    widgets = {name: name for name in ("film", "words", "probe", "go", "halt", "shot", "file", "link")}
+    widgets = {name: name for name in ("film", "words", "probe", "go", "halt", "made", "shot", "file", "link")}
     other = {name: f"other {name}" for name in ("prompt", "sampler", "gamma")}
     yield Desk(engine, ("prompt", "steps", "seed"), sampler, other, **widgets)  # type: ignore[arg-type]
     engine.close()
@@ -312,14 +330,16 @@ def test_generate_brings_the_film_its_recipe_and_its_link_and_remembers_them(des
     props = [name for change in seen if "film" in change for name in change["film"] if name in ("film", "pictures")]
     assert props.count("film") == 1 and props[-1] == "pictures"
     (shot,) = (change["shot"] for change in seen if "shot" in change)
-    assert Recipe.from_json(shot["a"]).sampler == "ddim"
+    (made,) = (change["made"] for change in seen if "made" in change)
+    assert Recipe.from_json(shot["a"]).sampler == "ddim" and Recipe.from_json(made).spacing is None  # as it was asked for
     again, _ = changes(desk.generate(REQUEST, {}, "a red cat", 4, "5", "ddim"))
     lines = [change["film"].get("value", {}).get("line", "") for change in again if "film" in change]
     assert len(again) < 6 and any("remembered" in line for line in lines)
-    branch, error = changes(desk.branch(REQUEST, "2a", shot, "a blue apple", "ddim", 4.0))
+    branch, error = changes(desk.branch(REQUEST, "2a", made, "a blue apple", "ddim", 4.0))
     assert error is None and ready(branch)
     assert [set(change["film"]) & {"other", "others"} for change in branch if "other" in change.get("film", {})]
-    assert Recipe.from_json(branch[-2]["shot"]["b"]).branch is not None
+    last = branch[-2]
+    assert Recipe.from_json(last["shot"]["b"]).branch == Recipe.from_json(last["made"]).branch is not None
 
 
 @pytest.mark.parametrize(
@@ -327,7 +347,7 @@ def test_generate_brings_the_film_its_recipe_and_its_link_and_remembers_them(des
     [
         ("generate", ({}, "a cat", 0, "5", "ddim"), "steps is 0"),
         ("generate", ({}, "a cat", 4, "five", "ddim"), "seed is 'five'"),
-        ("branch", ("2a", {}, "a", "ddim", 1.0), "no film yet"),
+        ("branch", ("2a", "", "a", "ddim", 1.0), "no film yet"),
         ("look", ("", {}), "no film yet"),
         ("export", ("1a", {}, "GIF"), "no film yet"),
     ],

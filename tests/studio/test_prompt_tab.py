@@ -37,7 +37,7 @@ def desk(engine: Engine) -> Desk:
         texts = {name: gr.Textbox() for name in ("prompt", "negative", "seed")}
         sliders = {name: controls.number_slider(name, name) for name in ("steps", "gamma", "batch", "strength")}
         fields = texts | sliders | {"spacing": controls.spacing_choice("trailing")}
-    names = ("stage", "board", "board_box", "visit", "reader", "go", "halt", "text", "link", "drawn")
+    names = ("stage", "board", "board_box", "visit", "reader", "go", "halt", "text", "link", "made")
     ordered = {name: fields[name] for name in FIELDS}
     return Desk(engine, ordered, sampler, **{name: name for name in names})  # type: ignore[arg-type]
 
@@ -96,7 +96,7 @@ def recipe_on(page: list[Any]) -> dict[str, Any]:
 def test_a_press_ends_with_a_picture_its_text_its_link_and_a_small_one_for_the_visit(desk: Desk) -> None:
     last = pressed(desk)[-1]
     assert last["stage"]["state"] == "done" and len(last["stage"]["pictures"]) == 1
-    assert last["go"]["interactive"] is True and last["text"].startswith("a red cat\nSteps: 4") and last["drawn"] == "5"
+    assert last["go"]["interactive"] is True and last["text"].startswith("a red cat\nSteps: 4") and Recipe.from_json(last["made"]).seed == 5
     assert from_query(dict(p.split("=") for p in last["link"].partition("?")[2].split("&"))).recipe.seed == 5
     (small,) = last["visit"]["add"]
     assert Recipe.from_json(small["recipe"]).seed == 5 and small["start"] is None and len(small["src"]) < 30_000

@@ -57,6 +57,17 @@ def test_a_tab_as_it_begins_is_a_link_without_values(settings: Settings) -> None
     assert there_and_back(settings, settings.initial) == settings.initial
 
 
+def test_the_link_to_a_picture_that_was_made_brings_the_seed_it_drew_and_the_branch_made_on_the_page(settings: Settings) -> None:
+    made = Recipe(prompt="red apple, flat", steps=12, sampler=settings.initial["sampler"], seed=1234,
+                  branch={"step": 5, "changes": {"gamma": 0.0}})  # fmt: skip
+    told = read(settings.query(settings.initial, made=made.to_json(), tab="here")).recipe
+    assert told.seed == 1234 and told.branch == made.branch and "steps" not in settings.query(settings.initial, made=made.to_json())
+    since = settings.initial | {"prompt": "something else"}  # no longer what the picture shows
+    assert read(settings.query(since, made=made.to_json())).recipe == read(settings.query(since)).recipe
+    own = settings.initial | {"seed": "7"}
+    assert read(settings.query(own, made=made.to_json())).recipe.seed == 7
+
+
 def test_what_a_tab_begins_with_counts_and_not_recipes_default(settings: Settings) -> None:
     assert "steps=20" in settings.query(settings.initial | {"steps": 20}, tab="here")
     assert settings.of_link(read("v=1&tab=here&gamma=6"))[0] == settings.initial | {"gamma": 6.0}
