@@ -7,7 +7,7 @@
     samplers      every sampler, about ten lines each
     guidance      denoisers made of models: prompts, scales, intervals, inpainting
     toy           exact models: Gaussian mixtures, and the perfect denoiser of a finite data set
-    nets          U-Net, VAE, CLIP, tokenizer, classifier: they know nothing of diffusion
+    nets          U-Net, VAE, CLIP, tokenizer, classifier, Inception-v3: they know nothing of diffusion
     checkpoints   Stable Diffusion's files, checked and read
     judge         a classifier of noisy latents: how probable a class is, and which way is more so
     extras        what may lie beside the networks: CLIP's image tower, the judge, the training latents
@@ -25,6 +25,7 @@
     between       runs between two noises or two prompts
     costs         numbers, attention and operations of a picture as pixels and as latents
     evaluation    how metrics behave on clouds, on damaged training pictures and on the model's own
+    clock         how long a piece of work may take
     perfect       the perfect denoiser of the training pictures, beside the network that learnt from them
     assumptions   the six assumptions of the framework, each with what justifies and what limits it
     live          small networks trained while one watches, beside what a perfect one would answer

@@ -5,6 +5,7 @@
     latents.safetensors     the latents of the training pictures, with provenance.jsonl: whose picture each is
     reference.npz           mean and covariance of the training pictures' features, as that image tower sees them
     vocabulary.json         the names of what was trained
+    examples.json           prompts that it answers well
     words.txt               every word of the captions that it was trained with, in all languages
 
 Only models of our own have these. What one lacks is said in a sentence by `missing`, and raised by whatever needs it.
@@ -181,6 +182,13 @@ class Extras:
     def vocabulary(self) -> dict[str, Any]:
         """What vocabulary.json says of the names that were trained; empty where there is none."""
         return {} if self.root is None else read_json(inside(self.root, self.root / "vocabulary.json"), {}, 10_000_000)
+
+    @cached_property
+    def examples(self) -> tuple[str, ...]:
+        """Prompts that this model was seen to answer well; none where nobody looked."""
+        found = {} if self.root is None else read_json(inside(self.root, self.root / "examples.json"), {}, 100_000)
+        prompts = found.get("prompts")
+        return tuple(str(text)[:200] for text in prompts[:12]) if isinstance(prompts, list) else ()
 
     @cached_property
     def lexicon(self) -> Lexicon:

@@ -9,7 +9,8 @@
          recall             the same with the roles exchanged
 
 Rows are pictures, columns what a network says of each: features [n, D], class probabilities [n, K]. Everything is computed in
-float64. A number means something only beside others of the same features and the same n, so none here is called FID.
+float64. A number means something only beside others of the same features and the same n, so none here is called FID: whose
+features they are, and what that makes of the name, `core.evaluation.critics` knows.
 """
 
 from __future__ import annotations
@@ -181,19 +182,34 @@ def frechet_distance(real: Array | Gaussian, generated: Array | Gaussian, allow_
     Tr (S_r S_g)^½ written symmetrically). Features are [n, D] and [m, D]; a Gaussian stands for what was measured before.
     n samples span n − 1 dimensions, so fewer than D + 1 raise UserError; with allow_few they only leave a note.
     """
-    r, g = (side if isinstance(side, Gaussian) else statistics(side) for side in (real, generated))
-    same_columns(r.mean, g.mean)
-    dims, few = len(r.mean), min(r.n, g.n)
+    r, g = (side if isinstance(side, Gaussian) else matrix(side) for side in (real, generated))
+    means = [side.mean if isinstance(side, Gaussian) else side.mean(0) for side in (r, g)]
+    same_columns(*means)
+    dims, few = len(means[0]), min(side.n if isinstance(side, Gaussian) else len(side) for side in (r, g))
     note = ""
     if few < dims + 1:
         note = (f"{few:.0f} pictures cannot fill {dims} dimensions, so most of this distance would be their small number: "
                 f"take at least {dims + 1}, better {10 * dims}.")  # fmt: skip
         if not allow_few:
             raise UserError(note)
-    inner = r.root @ g.cov @ r.root
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh((inner + inner.T) / 2), 0)).sum()
-    cov = np.trace(r.cov) + np.trace(g.cov) - 2 * cross
-    return Frechet(float(((r.mean - g.mean) ** 2).sum()), max(float(cov), 0.0), note)
+    if isinstance(r, np.ndarray) and isinstance(g, np.ndarray) and max(len(r), len(g)) <= dims:
+        cov = apart(r - means[0], g - means[1])
+    else:
+        r, g = (side if isinstance(side, Gaussian) else statistics(side) for side in (r, g))
+        inner = r.root @ g.cov @ r.root
+        cross = np.sqrt(np.maximum(np.linalg.eigvalsh((inner + inner.T) / 2), 0)).sum()
+        cov = np.trace(r.cov) + np.trace(g.cov) - 2 * cross
+    return Frechet(float(((means[0] - means[1]) ** 2).sum()), max(float(cov), 0.0), note)
+
+
+def apart(r: np.ndarray, g: np.ndarray) -> float:
+    """The second part of (1) from centred rows [n, D] and [m, D], without any [D, D]: quick where n and m are below D.
+
+    With S_r = AᵀA and S_g = BᵀB the eigenvalues of S_r·S_g that are not 0 are those of (A·Bᵀ)(A·Bᵀ)ᵀ; so the trace of the root
+    is the sum of the singular values of A·Bᵀ [n, m].
+    """
+    a, b = (rows / math.sqrt(len(rows) - 1) for rows in (r, g))
+    return float((a**2).sum() + (b**2).sum() - 2 * np.linalg.svd(a @ b.T, compute_uv=False).sum())
 
 
 def frechet_floor(gaussian: Gaussian, n: int) -> float:
@@ -332,6 +348,13 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def binomial(k: int, n: int) -> Interval:
+    """The share k/n of independent trials, with Wilson's interval: (p + z²/2n ± z·√(p·(1 − p)/n + z²/4n²)) / (1 + z²/n) at 95 %."""
+    p, z = k / n, 1.959963985
+    centre, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return Interval(p, max(0.0, (centre - half) / (1 + z**2 / n)), min(1.0, (centre + half) / (1 + z**2 / n)))
 
 
 def bootstrap(

@@ -31,6 +31,8 @@ TABS = (
     ("Latents", latents.tab), ("Samplers", samplers.tab), ("Labs", labs.tab),
 )  # fmt: skip
 GRACE, TOLD = 3.0, 0.5  # seconds for the step that runs to end, and for pages to hear of it
+# Where a Space's own proxy may stand: a visitor comes from the last address on the way that is none of these.
+PROXIES = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]  # what the machine has
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
@@ -72,22 +74,22 @@ def profile(options: Options) -> dict[str, Any]:
         "_frontend": False,  # else a busy machine, slower than 3 s with its first page, ends the studio
     }  # fmt: skip
 
-
 def closed(options: Options) -> list[str]:
-    """Folders that are never served, whatever else is allowed: our own, and where the model lies."""
-    return [str(ASSETS), *([str(Path(options.model).resolve())] if options.model else [])]
+    """What is never served, whatever else is allowed: our own folder, and where the operator's files lie."""
+    return [str(ASSETS), *(str(Path(path).resolve()) for path in (options.model, options.inception) if path)]
 
 
 def serve(options: Options) -> None:
     """Load the model, open the page, and stay until interrupted; then everybody is told, and nothing is left behind."""
     from core import load_pipeline
+    from core.checkpoints.inception import load_inception
 
     pipe = load_pipeline(options.model, device=options.device, dtype=options.dtype, prediction=options.prediction)
     for note in pipe.parts.notes:
         print(note, file=sys.stderr)
-    engine = Engine(pipe)
-    if "SPACE_ID" in os.environ:  # only the Space's own proxy can reach it, and knows where visitors come from
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+    engine = Engine(pipe, inception=load_inception(options.inception, pipe.device) if options.inception else None)
+    if "SPACE_ID" in os.environ:
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", PROXIES)
     own_temp_folder()
     more_files()
     demo = build(engine)

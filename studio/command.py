@@ -92,6 +92,7 @@ def app_parser() -> Parser:
     add("--share", action="store_true", help="a public link through Gradio's tunnel")
     add("--auth", metavar="USER:PASS", help="ask visitors for this name and password")
     add("--mcp", action="store_true", help="offer the named endpoints as MCP tools too")
+    add("--inception", metavar="FILE", help="Inception-v3's weights, for FID in Evaluate (INCEPTION; default: own features)")
     add("--test", action="store_true", help="run the whole test suite; more for pytest after --")
     return parser
 
@@ -143,14 +144,15 @@ def options(args: argparse.Namespace) -> Options:
         device=args.device,
         dtype=args.dtype,
         prediction=args.prediction,
+        inception=known(args.inception or from_environment("INCEPTION"), "--inception", "Inception-v3's .safetensors file"),
     )
 
 
-def known(model: str | None) -> str | None:
-    """The model's path, if there is something at it."""
-    if model is not None and not Path(model).expanduser().exists():
-        stop(f"there is no model at {model!r}; give --model a diffusers folder or a .safetensors file.")
-    return None if model is None else str(Path(model).expanduser())
+def known(path: str | None, option: str = "--model", what: str = "a diffusers folder or a .safetensors file") -> str | None:
+    """The path that an option gives, if there is something at it."""
+    if path is not None and not Path(path).expanduser().exists():
+        stop(f"there is no {option.strip('-')} at {path!r}; give {option} {what}.")
+    return None if path is None else str(Path(path).expanduser())
 
 
 def free(host: str, port: int | None) -> None:

@@ -1,7 +1,7 @@
 """How the app is started: the frozen answer to "which model, on which address, for whom".
 
 Standard library only, so that the command line answers at once and can be read before anything is installed.
-An argument wins over the environment (HOST, PORT, ROOT_PATH, then Gradio's own names, which a Space sets).
+An argument wins over the environment (HOST, PORT, ROOT_PATH, then Gradio's own names, which a Space sets; INCEPTION).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Options:
     device: str = "auto"
     dtype: str = "auto"
     prediction: str | None = None  # what the network predicts, where its files do not say: "eps" or "v"
+    inception: str | None = None  # weights of Inception-v3 for Evaluate; None: our own networks' features
 
     @property
     def shared(self) -> bool:

@@ -133,6 +133,16 @@ def test_what_was_measured_was_measured_of_these_weights(pipe: TextToImage) -> N
     assert json.loads((EMBEDDED / "quality.json").read_text(encoding="utf-8"))["weights"] == pipe.hash
 
 
+def test_the_examples_under_the_prompt_were_seen_of_these_weights_and_none_was_held_out(pipe: TextToImage) -> None:
+    """`python -m tests.quality examples` chooses them again."""
+    written = json.loads((EMBEDDED / "examples.json").read_text(encoding="utf-8"))
+    assert written["weights"] == pipe.hash and tuple(written["prompts"]) == pipe.extras.examples
+    trained = {f"{one.label}, {one.style}" for one in pipe.extras.training.origins}
+    *said, blue, elsewhere = pipe.extras.examples
+    assert len(said) >= 4 and {*said, blue.removesuffix(", on a blue background")} <= trained
+    assert len({text.partition(",")[0] for text in said}) == len(said) and pipe.extras.lexicon.unseen(elsewhere) == []
+
+
 def test_the_card_says_what_was_not_measured() -> None:
     rows = list(quality({"trained": {"n": 8, "first": 0.5, "five": 0.75, "style": 1.0}}))
     assert rows[1] == ("trained pair, concept at first guess", "50.0%", "8", "≥ 90 %") and "not measured" in rows[4][1]

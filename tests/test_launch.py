@@ -211,7 +211,7 @@ def test_the_exit_code_of_the_tests_is_passed_through(house: Path) -> None:
 
 
 def parsed(monkeypatch: pytest.MonkeyPatch, *args: str, **environment: str) -> Options:
-    for name in ("HOST", "PORT", "ROOT_PATH", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_ROOT_PATH"):
+    for name in ("HOST", "PORT", "ROOT_PATH", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_ROOT_PATH", "INCEPTION"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -230,6 +230,15 @@ def test_an_argument_wins_over_the_environment_which_wins_over_the_default(monke
     found = parsed(monkeypatch, "--host", "::1", "--port", "8000", "--root-path", "studio/", **around)
     assert (found.host, found.port, found.root_path, found.shared) == ("::1", 8000, "/studio", False)
     assert parsed(monkeypatch, GRADIO_SERVER_NAME="0.0.0.0").host == "0.0.0.0"  # as a Space sets it
+
+
+def test_the_weights_of_inception_come_from_the_option_or_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    one, other = (tmp_path / f"{name}.safetensors" for name in ("one", "other"))
+    one.touch()
+    other.touch()
+    assert parsed(monkeypatch).inception is None
+    assert parsed(monkeypatch, INCEPTION=str(other)).inception == str(other)
+    assert parsed(monkeypatch, "--inception", str(one), INCEPTION=str(other)).inception == str(one)
 
 
 def test_share_and_auth_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,28 +96,32 @@ function range(values, least) {
 function chart(points) {
   const seen = measure ? points.filter((point) => point[measure] && point.diversity[0] !== null) : [];
   if (!seen.length) { parts.chart.replaceChildren(); return; }
-  const ends = (name) => seen.flatMap((point) => point[name]).filter((value) => value !== null);
+  // Below γ = 0 the words are avoided: so far off that all others would stand in a corner. Such points wait at the edge.
+  const inner = seen.filter((point) => point.gamma >= 0), measured = inner.length > 1 ? inner : seen;
+  const ends = (name) => measured.flatMap((point) => point[name]).filter((value) => value !== null);
   const [left, right] = range(ends("diversity"), 0.01);
   const [low, high] = range(ends(measure), 0.01);
   const at = axes(parts.chart, "What each scale came to: likeness against difference",
     { low: Math.max(0, left), high: right, name: "difference between seeds: 1 − cos of features" },
     { low, high, name: MEASURES[measure][0] }, { width: 440, height: 340 });
-  draw("polyline", { points: seen.map((p) => `${at.x(p.diversity[0])},${at.y(p[measure][0])}`).join(" "), class: "line way" }, at.svg);
-  for (const point of seen) {
+  const held = (value, least, most) => Math.min(Math.max(value, least), most);
+  const place = (p) => [at.x(held(p.diversity[0], Math.max(0, left), right)), at.y(held(p[measure][0], low, high))];
+  draw("polyline", { points: measured.map((p) => `${at.x(p.diversity[0])},${at.y(p[measure][0])}`).join(" "), class: "line way" }, at.svg);
+  for (const point of measured) {
     const [d, s] = [point.diversity, point[measure]];
     if (d[1] !== null) draw("line", { x1: at.x(d[1]), x2: at.x(d[2]), y1: at.y(s[0]), y2: at.y(s[0]), class: "bar" }, at.svg);
     if (s[1] !== null) draw("line", { x1: at.x(d[0]), x2: at.x(d[0]), y1: at.y(s[1]), y2: at.y(s[2]), class: "bar" }, at.svg);
   }
-  const taken = seen.map((p) => ({ x: at.x(p.diversity[0]) - 8, y: at.y(p[measure][0]) - 8, w: 16, h: 16 }));
+  const taken = seen.map(place).map(([x, y]) => ({ x: x - 8, y: y - 8, w: 16, h: 16 }));
   for (const point of seen) {
-    const [x, y] = [at.x(point.diversity[0]), at.y(point[measure][0])];
-    const dot = draw("circle", { cx: x, cy: y, r: 6, class: "dot", tabindex: 0, role: "img" }, at.svg);
+    const [x, y] = place(point), off = !measured.includes(point);
+    const dot = draw("circle", { cx: x, cy: y, r: 6, class: off ? "dot off" : "dot", tabindex: 0, role: "img" }, at.svg);
     const told = `${point.long}: ${MEASURES[measure][0]} ${fixed(point[measure][0], MEASURES[measure][1])}, difference ${fixed(point.diversity[0], 3)}`;
     dot.setAttribute("aria-label", told);
     draw("title", {}, dot, told);
     for (const event of ["mouseenter", "focus"]) dot.addEventListener(event, () => mark(point.gamma, true));
     for (const event of ["mouseleave", "blur"]) dot.addEventListener(event, () => mark(point.gamma, false));
-    label(at, taken, x, y, point.name);
+    label(at, taken, x, y, off ? `${point.name}, off the chart` : point.name);
   }
 }
 

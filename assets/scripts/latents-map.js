@@ -16,7 +16,9 @@ function frame() {
   parts.board = make("div", "l-board", left);
   for (const side of ["up", "left", "right", "down"]) parts[side] = make("img", `l-end ${side}`, parts.board);
   parts.canvas = make("canvas", "l-cloud", parts.board);
+  parts.canvas.tabIndex = 0;
   parts.canvas.addEventListener("click", clicked);
+  parts.canvas.addEventListener("keydown", pressed);
   parts.names = make("div", "legend l-names", left);
   parts.way = make("div", "legend", left);
   const right = make("div", "l-side", both);
@@ -64,9 +66,10 @@ function board() {
     for (const point of path.x) dot(context, at, point, 3 * ratio, ink, ink);
   }
   if (path) dot(context, at, path.x[0], 6 * ratio, getComputedStyle(parts.canvas).backgroundColor, ink, 2.5 * ratio);
+  if (now.at < cloud.x.length) dot(context, at, [cloud.x[now.at], cloud.y[now.at]], 6 * ratio, "transparent", ink, 2 * ratio);
   if (here) dot(context, at, here, 8 * ratio, "#facc15", ink, 2.5 * ratio);
   parts.canvas.setAttribute("role", "img");
-  parts.canvas.setAttribute("aria-label", `${cloud.x.length} training pictures on two axes${path ? ", and a run of " + (path.x.length - 1) + " steps among them" : ""}`);
+  parts.canvas.setAttribute("aria-label", `${cloud.x.length} training pictures on two axes${path ? ", and a run of " + (path.x.length - 1) + " steps among them" : ""}; arrow keys go from one to the next`);
 }
 
 function trace(context, at, points, { ink, dash, width }) {
@@ -94,7 +97,31 @@ function clicked(event) {
   const at = placed(cloud);
   const far = cloud.x.map((value, i) => Math.hypot(at.x(value) - x, at.y(cloud.y[i]) - y));
   const i = far.indexOf(Math.min(...far));
-  if (far[i] < 24 * ratio) trigger("select", { i });
+  if (far[i] < 24 * ratio) chosen(i);
+}
+
+// Arrows go to the nearest point on that side, from the one seen last, first of all from the middle.
+const SIDES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+function pressed(event) {
+  const side = SIDES[event.key], { cloud } = props.value;
+  if (!side) return;
+  event.preventDefault();
+  const middle = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
+  const [x, y] = now.at === undefined ? [middle(cloud.x), middle(cloud.y)] : [cloud.x[now.at], cloud.y[now.at]];
+  let best = Infinity, next;
+  cloud.x.forEach((value, i) => {
+    const away = [value - x, cloud.y[i] - y];
+    const along = away[0] * side[0] + away[1] * side[1], across = Math.abs(away[0] * side[1] - away[1] * side[0]);
+    if (along > 0 && across <= along && along + across < best) [best, next] = [along + across, i];
+  });
+  if (next !== undefined) chosen(next);
+}
+
+function chosen(i) {
+  now.at = i;
+  board();
+  trigger("select", { i });
 }
 
 // ------------------------------------------------------------------------------------------------------- around it

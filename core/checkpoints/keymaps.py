@@ -208,7 +208,9 @@ def expand(table: Table, targets: Iterable[str]) -> dict[str, list[Source]]:
     return found
 
 
-def resolve(what: str, model: nn.Module, candidates: Mapping[str, list[Source]], entries: Mapping[str, Entry]) -> dict[str, Source]:
+def resolve(
+    what: str, model: nn.Module, candidates: Mapping[str, list[Source]], entries: Mapping[str, Entry], advice: str = COMPLETE
+) -> dict[str, Source]:
     """Exactly one source for every parameter of the (meta-device) model, of the right shape.
 
     Raises UserError naming the first five parameters that are missing, stand twice or have another shape.
@@ -230,7 +232,7 @@ def resolve(what: str, model: nn.Module, candidates: Mapping[str, list[Source]],
     for names, fault in faults:
         if names:
             count = fault.format(f"{len(names)} of its {len(candidates)} weights")
-            raise UserError(f"The {what} {count}: {first(names)}. {COMPLETE}.")
+            raise UserError(f"The {what} {count}: {first(names)}. {advice}.")
     return plan
 
 

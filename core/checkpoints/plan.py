@@ -8,7 +8,7 @@ Nothing here takes memory for weights or trusts a number: a plan that exists can
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from core.checkpoints.detect import detect, unused
 from core.checkpoints.folder import NETWORKS, Config, inside, read_index, read_part
-from core.checkpoints.keymaps import UNET, VAE, Source, Table, expand, file_table, first, folder_table, resolve
+from core.checkpoints.keymaps import COMPLETE, UNET, VAE, Source, Table, expand, file_table, first, folder_table, resolve
 from core.checkpoints.read import PICKLE, Entry, Header, read_header, show
 from core.checkpoints.scheduler import STABLE_DIFFUSION, Training, prediction_beside, read_prediction, read_scheduler
 from core.errors import UserError
@@ -122,11 +122,14 @@ def plan_file(header: Header, prediction: str | None) -> Plan:
     return Plan(path.stem, drafts, tokenizer, STABLE_DIFFUSION.predicting(said), path, tuple(notes))
 
 
-def draft(what: str, network: type[nn.Module], config: Config, table: Table, entries: Mapping[str, Entry]) -> Draft:
-    """Build a network without memory and find each of its parameters among the entries of a file."""
+def draft(
+    what: str, network: Callable[[Any], nn.Module], config: Config | None, table: Table, entries: Mapping[str, Entry],
+    advice: str = COMPLETE,
+) -> Draft:  # fmt: skip
+    """Build a network without memory and find each of its parameters among the entries of a file; `advice`: what to do else."""
     with torch.device("meta"), Unfilled():
         model = network(config)
-    plan = resolve(what, model, expand(table, model.state_dict()), entries)
+    plan = resolve(what, model, expand(table, model.state_dict()), entries, advice)
     return Draft(model, plan, {source.name: entries[source.name] for source in plan.values()})
 
 

@@ -1,7 +1,8 @@
 """How metrics of pictures behave: on clouds whose distance is known, on training pictures that are damaged, and on the model.
 
     clouds      two Gaussians in the plane: both parts of their Frechet distance, exact and measured
-    gallery     training pictures in two halves, with what our own networks say of each
+    critics     whose features and classes they are, our own networks' or Inception-v3's, and what the numbers are called
+    gallery     training pictures in two halves, with what a critic says of each
     damage      blur, noise, copies, missing classes; and every metric before and after
     bias        what the number of pictures itself does to a distance
     settings    what guidance scale, sampler and number of steps do to the model's own pictures

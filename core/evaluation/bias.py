@@ -54,7 +54,7 @@ def curve(real: np.ndarray, like: np.ndarray, other: np.ndarray, runs: int = RUN
     Intervals over `runs` draws. Two draws share the more pictures the nearer n is to the whole: there they are too narrow.
     """
     pool, random = np.concatenate([real, like]), np.random.default_rng(seed)
-    law = statistics(pool)
+    floor = frechet_floor(statistics(pool), 1)
     for n in sizes(len(real)):
         found = []
         for _ in range(runs):
@@ -66,7 +66,7 @@ def curve(real: np.ndarray, like: np.ndarray, other: np.ndarray, runs: int = RUN
                 for value in (frechet_distance(one, against, allow_few=True), kernel_distance(one, against))
             ])  # fmt: skip
         a, b, c, d = (over_runs(values) for values in np.transpose(found))
-        yield AtSize(n, a, b, c, d, 2 * frechet_floor(law, n), n > real.shape[1])
+        yield AtSize(n, a, b, c, d, 2 * floor / n, n > real.shape[1])
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.errors import UserError
-from core.evaluation.gallery import BATCH, Gallery, Seen, classified, floats_of, joined, look
+from core.evaluation.critics import Seen, floats_of, joined
+from core.evaluation.gallery import Gallery
 from core.metrics import Interval, Metric, bootstrap, bootstraps, frechet_distance
 from core.pipeline import TextToImage
 
@@ -105,32 +106,33 @@ def classes(pipe: TextToImage) -> list[str]:
 
 
 def applied(gallery: Gallery, damage: Damage) -> Iterator[Seen]:
-    """The damaged pictures as the CLIP sees them, more of them each time; the last ones are all.
+    """The damaged pictures as the critic sees them, more of them each time; the last ones are all.
 
-    Where pictures are only chosen, what the classifier says of them is known; of others `judged` asks it.
+    Where pictures are only chosen, all that is said of them is known; our own classifier is asked of others by `judged`.
     """
     tested = gallery.tested
     if not damage.repaints:
         yield tested.take(kept(gallery, damage))
         return
     parts: list[Seen] = []
-    for some in slices(tested):
+    for some in slices(gallery, tested):
         x = floats_of(some.pictures)
         x = blurred(x, damage.strength) if damage.kind == "blur" else noisy(x, damage.strength, len(parts))
-        parts.append(look(gallery.pipe, x, some.words))
+        parts.append(gallery.critic.look(x, some.words))
         yield joined(parts)
 
 
 def judged(gallery: Gallery, seen: Seen) -> Iterator[Seen]:
     """The pictures with what the classifier says of each, more of them each time; the last ones are all."""
     parts: list[Seen] = []
-    for some in slices(seen):
-        parts.append(classified(gallery.pipe, some))
+    for some in slices(gallery, seen):
+        parts.append(gallery.critic.classified(some))
         yield joined(parts)
 
 
-def slices(seen: Seen, size: int = 4 * BATCH) -> Iterator[Seen]:
-    """So many pictures at a time."""
+def slices(gallery: Gallery, seen: Seen) -> Iterator[Seen]:
+    """As many pictures at a time as the critic takes."""
+    size = gallery.critic.together
     return (seen.take(np.arange(start, min(start + size, len(seen)))) for start in range(0, len(seen), size))
 
 
@@ -160,7 +162,7 @@ class Scored(NamedTuple):
 
 def columns(metric: Metric, seen: Seen) -> list[np.ndarray] | None:
     """What a registered metric takes of the pictures that are judged; None for what was not asked of them."""
-    names = {"features": "features", "images": "features", "texts": "words", "probabilities": "fine"}
+    names = {"features": "features", "images": "by_clip", "texts": "words", "probabilities": "fine"}
     taken = [getattr(seen, names[name]) for name in dict.fromkeys(metric.takes)]
     return None if any(part is None for part in taken) else taken
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +21,12 @@ from torch import Tensor
 
 from core.adherence import adherence, diversity
 from core.assumptions.line import over_runs, unit_noise
+from core.evaluation.critics import array, joined
 from core.evaluation.damage import measured
-from core.evaluation.gallery import Gallery, Seen, caption
+from core.evaluation.gallery import Gallery, caption
 from core.metrics import METRICS, Interval, clip_scores
 from core.perfect import some_indices
-from core.pipeline import TextToImage, to_bytes
+from core.pipeline import TextToImage
 from core.prediction import unconditional
 from core.recipe import Recipe
 from core.sampling import sample
@@ -104,14 +106,16 @@ def quality(gallery: Gallery, setting: Setting, prompts: Sequence[str]) -> Gener
         nfe = last.nfe
     seconds = (time.perf_counter() - begun - away) / (SEEDS * len(prompts))
     pictures = pipe.decode(torch.cat(latents))
-    features = pipe.extras.eyes.of_pictures(pictures).cpu().double().numpy()
-    words = pipe.extras.eyes.of_words(list(prompts)).cpu().double().numpy().repeat(SEEDS, 0)
-    shape = (len(prompts), SEEDS)
-    seen = Seen(to_bytes(pictures), features, words)
-    shown = seen.pictures[:: max(1, len(features) // SHOWN)][:SHOWN]
+    words = array(pipe.extras.eyes.of_words(list(prompts))).repeat(SEEDS, 0)
+    parts = []
+    for some in pictures.split(gallery.critic.together):
+        parts.append(gallery.critic.look(some))
+        yield Making(1.0, latents[-1])
+    seen, shape = replace(joined(parts), words=words), (len(prompts), SEEDS)
+    shown = seen.pictures[:: max(1, len(seen) // SHOWN)][:SHOWN]
     could_be, covered, kernel = (measured(METRICS[name], gallery.real, seen) or NOTHING for name in STORED)
-    score, apart = adherence(clip_scores(features, words).reshape(shape)), diversity(features.reshape(*shape, -1))
-    return Quality(setting, nfe, seconds, len(features), score, apart, could_be, covered, kernel, shown)
+    score, apart = adherence(clip_scores(seen.by_clip, words).reshape(shape)), diversity(seen.by_clip.reshape(*shape, -1))
+    return Quality(setting, nfe, seconds, len(seen), score, apart, could_be, covered, kernel, shown)
 
 
 class OnRing(NamedTuple):

@@ -1,5 +1,6 @@
 """What the page "Evaluate" shows, as tables that its script draws: clouds, changes of metrics, curves, rows of pictures.
 
+`metrics` are the registered ones under the names that their numbers carry (`core.evaluation.critics`).
 A change is {id, label, doc, better, before, after, change: [value, low, high], verdict, foreseen}; a strip {name, images}; a table
 {title, note, head, rows}, its cells texts.
 """
@@ -14,7 +15,7 @@ import numpy as np
 
 from core.evaluation.damage import SAME
 from core.evaluation.settings import MANY, differs
-from core.metrics import Interval
+from core.metrics import METRICS, Interval, Metric
 from core.sampling import SAMPLERS
 from studio.figures.labs import Chart, axis, bar_chart, chart, number, series
 from studio.figures.run import data_uri, duration, scale
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 
     from core.evaluation.bias import AtSize
     from core.evaluation.clouds import Clouds
+    from core.evaluation.critics import Seen
     from core.evaluation.damage import Damage, Scored
-    from core.evaluation.gallery import Seen
     from core.evaluation.settings import OnRing, Quality, Setting
 
 View = dict[str, Any]
+Named = Mapping[str, Metric]
 SHOWN, SIDE = 12, 72  # pictures in a strip, and their side in pixels
 NAMES = {"blur": "Blur", "noise": "Noise", "duplicate": "Duplicate", "drop": "Without a class", "keep": "One class only"}
 
@@ -101,10 +103,10 @@ def change(one: Scored, foreseen: bool | None) -> View:
             "verdict": one.verdict, "noticed": one.verdict != SAME, "foreseen": foreseen}  # fmt: skip
 
 
-def part_bars(parts: tuple[Interval, Interval], name: str) -> View:
+def part_bars(parts: tuple[Interval, Interval], name: str, metrics: Named = METRICS) -> View:
     """The two parts of a Frechet distance as bars."""
     mean, cov = parts
-    return bar_chart(f"Frechet distance {name}, part by part", "squared units of the features",
+    return bar_chart(f"{metrics['frechet_distance'].label} {name}, part by part", "squared units of the features",
                      [("means", mean), ("covariances", cov)])  # fmt: skip
 
 
@@ -120,17 +122,18 @@ def told(rows: Sequence[Scored], foreseen: Sequence[str], n: int) -> str:
 # ------------------------------------------------------------------------------------------------- numbers of pictures
 
 
-def bias_charts(found: Sequence[AtSize], blur: float) -> list[Chart]:
+def bias_charts(found: Sequence[AtSize], blur: float, metrics: Named = METRICS) -> list[Chart]:
     """Both distances against the number of pictures a side."""
     few = next((one.n for one in found if one.enough), None)
     where = "too few everywhere" if few is None else f"enough from {few} on"
+    frechet, kernel = (metrics[name].label for name in ("frechet_distance", "kernel_distance"))
     return [
-        chart("Frechet distance against n", f"Two sets of one law are 0 apart. n has to fill the dimensions: {where}",
+        chart(f"{frechet} against n", f"Two sets of one law are 0 apart. n has to fill the dimensions: {where}",
               axis("pictures a side", log=True), axis("distance", log=True),
               series("training pictures", [(one.n, one.frechet) for one in found]),
               series(f"blurred by {blur:g} pixels", [(one.n, one.frechet_other) for one in found], "second"),
               series("foretold for one law", [(one.n, one.floor) for one in found], "dashed")),
-        chart("Kernel distance against n", "Unbiased: 0 on average for one law at every n, and below it half of the time",
+        chart(f"{kernel} against n", "Unbiased: 0 on average for one law at every n, and below it half of the time",
               axis("pictures a side", log=True), axis("distance"),
               series("training pictures", [(one.n, one.kernel) for one in found]),
               series(f"blurred by {blur:g} pixels", [(one.n, one.kernel_other) for one in found], "second")),
@@ -163,17 +166,18 @@ def forming(name: str, rough: Iterable[Image]) -> View:
     return {"name": f"{name}, forming", "images": [data_uri(image.resize((SIDE, SIDE), 0)) for image in rough]}
 
 
-def quality_charts(found: Sequence[Quality], against: str) -> list[Chart]:
+def quality_charts(found: Sequence[Quality], against: str, metrics: Named = METRICS) -> list[Chart]:
     """Fidelity and diversity against the guidance scale, or against NFE with a line for each sampler."""
+    could_be, covered, kernel = (inside(metrics[name]) for name in ("precision", "recall", "kernel_distance"))
     by_gamma = against == "gamma"
     x = axis("guidance γ") if by_gamma else axis("network evaluations (NFE)", log=True)
     samplers = list(dict.fromkeys(one.setting.sampler for one in found))
     shown = [
         ("Fidelity: CLIP score", "How well pictures fit their words", "score"),
-        ("Fidelity: precision", "Share of the pictures that could be training pictures", "precision"),
+        (f"Fidelity: {could_be}", "Share of the pictures that could be training pictures", "precision"),
         ("Diversity within a prompt", "1 − cos between the features of two seeds", "diversity"),
-        ("Diversity: recall", "Share of the training pictures that the model could have made", "recall"),
-        ("Both: kernel distance", "To the training pictures; 0 is as good as they are", "kernel_distance"),
+        (f"Diversity: {covered}", "Share of the training pictures that the model could have made", "recall"),
+        (f"Both: {kernel}", "To the training pictures; 0 is as good as they are", "kernel_distance"),
     ]
     charts = [
         chart(title, note, x, axis(title.split(": ")[-1]),
@@ -190,11 +194,21 @@ def quality_charts(found: Sequence[Quality], against: str) -> list[Chart]:
     return charts
 
 
-HEAD = ["sampler", "calls (NFE)", "fewer calls", "exact ring: distance", "kernel distance × 1000", "CLIP score", "precision",
-        "seconds a picture"]  # fmt: skip
+def inside(metric: Metric) -> str:
+    """A metric's name within a sentence: "precision", "KID (Inception-v3)"."""
+    return metric.label if metric.label[1:2].isupper() else metric.label[:1].lower() + metric.label[1:]
 
 
-def headline_table(settings: Sequence[Setting], rings: Mapping[Setting, OnRing], known: Mapping[Setting, Quality]) -> View:
+def head(metrics: Named = METRICS) -> list[str]:
+    """The columns of the headline table."""
+    kernel, could_be = (inside(metrics[name]) for name in ("kernel_distance", "precision"))
+    return ["sampler", "calls (NFE)", "fewer calls", "exact ring: distance", f"{kernel} × 1000", "CLIP score", could_be,
+            "seconds a picture"]  # fmt: skip
+
+
+def headline_table(
+    settings: Sequence[Setting], rings: Mapping[Setting, OnRing], known: Mapping[Setting, Quality], metrics: Named = METRICS
+) -> View:
     """The samplers side by side; what is not measured yet is a dash."""
     rows = []
     for setting in settings:
@@ -210,7 +224,7 @@ def headline_table(settings: Sequence[Setting], rings: Mapping[Setting, OnRing],
     count = next((one.n for one in known.values()), 0)
     note = "Brackets hold 95 % intervals; without guidance, so that a step is one call of the network"
     note += f"; {count} pictures of this model a row, from the same noise" if count else ""
-    return {"title": "Fewer calls, and what they cost", "note": note, "head": HEAD, "rows": rows}
+    return {"title": "Fewer calls, and what they cost", "note": note, "head": head(metrics), "rows": rows}
 
 
 def verdicts(rings: Mapping[Setting, OnRing], known: Mapping[Setting, Quality]) -> str:

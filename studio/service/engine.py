@@ -22,6 +22,7 @@ from studio.service.jobs import Done, Failed, Job, Preview, Queued, Run, Stopped
 from studio.service.turns import forecast, passes, turns
 
 if TYPE_CHECKING:
+    from core.nets.inception import InceptionV3
     from core.pipeline import Pictures, TextToImage
     from core.sampling import Step
 
@@ -40,10 +41,13 @@ CLOSED = "The studio was shut down before this had its turn; start it again."
 
 
 class Engine:
-    """The loaded model, its worker thread, the jobs that wait, and the runs that are known already."""
+    """The loaded model and who judges its pictures, its worker thread, the jobs that wait, and the runs that are known already."""
 
-    def __init__(self, pipe: TextToImage, cache_bytes: int = CACHE_BYTES, most_waiting: int = MOST_WAITING) -> None:
-        self.pipe, self._most_waiting = pipe, most_waiting
+    def __init__(
+        self, pipe: TextToImage, cache_bytes: int = CACHE_BYTES, most_waiting: int = MOST_WAITING,
+        inception: InceptionV3 | None = None,
+    ) -> None:  # fmt: skip
+        self.pipe, self.inception, self._most_waiting = pipe, inception, most_waiting
         self._cache = Cache(cache_bytes)
         self._waiting: list[Job] = []
         self._running: list[list[Job]] = []  # the group that is served and, while that makes way, the one that passes it

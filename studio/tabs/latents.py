@@ -15,7 +15,7 @@ from PIL import Image
 from core.costs import size
 from core.errors import UserError
 from core.latents import Edit
-from core.recipe import MAX_TEXT, Recipe
+from core.recipe import MAX_TEXT, Recipe, clean_text
 from studio.endpoints import latents as latents_endpoint
 from studio.figures import latents as figures_latents
 from studio.figures.noising import drawn_example, square
@@ -201,7 +201,7 @@ def page_of_between(bench: Bench, column: Column) -> dict[str, Any]:
         frames = whole("frames", frames, 3, MOST_FRAMES)
         recipe = bench.pipe.complete(column.recipe(*words))
         if kind == PICTURES:
-            second = recipe.replace(prompt=str(prompt or ""))
+            second = recipe.replace(prompt=clean_text(str(prompt or "")))
             image = None if other is None else square(other, bench.pipe.size)
             walk = Walk(kind, second, "", frames)
             price = walk_cost(bench, walk) + (cost(second) if image is None else 0)

@@ -14,13 +14,13 @@ import gradio as gr
 from core.recipe import MAX_TEXT, Recipe
 from studio.endpoints.generate import generate_endpoint, read_endpoint
 from studio.handlers.desk import Desk
-from studio.handlers.words import examples
 from studio.service.engine import Engine
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, PRIVATE, asset, scripts
 from studio.widgets.settings import Settings
 
 IDLE = {"state": "idle", "line": "Say what you would like to see, and press Generate."}
+ANYBODYS = ("a red apple", "a cat on a chair", "a lighthouse at night", "a blue car")  # for a model that brings no examples
 QUICK: dict[str, Any] = PRIVATE | {"concurrency_limit": None}  # no device is needed
 
 
@@ -32,8 +32,7 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
             with gr.Row(elem_id="buttons"):
                 go = gr.Button("Generate", variant="primary", elem_id="generate")
                 halt = gr.Button("Stop", interactive=False, elem_id="stop")
-            extras = engine.pipe.extras
-            tried = [[text] for text in examples(extras.vocabulary, extras.lexicon)]
+            tried = [[text] for text in engine.pipe.extras.examples or ANYBODYS]
             gr.Examples(tried, [prompt], label="Try", api_visibility="private")
         with gr.Column(elem_id="show"):
             stage, visit, text, link, reader = shown()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
-from core.recipe import Recipe
+from core.recipe import BUDGET, Recipe
 from core.sampling import SAMPLERS
 from core.schedules import Schedule, make_path
 from core.toy import TOYS
@@ -206,4 +206,6 @@ def race_work(engine: Engine, where: Any, names: Any, steps: Any, recipe: Recipe
         return lambda: raced_exactly(toy, engine.pipe.schedule, names, counts, link), 0.2 * 20 * 128 * 128
     size = (recipe.width or engine.pipe.size) * (recipe.height or engine.pipe.size)
     cost = size * (3 * FINE_STEPS_ON_NETWORK + sum(SAMPLERS[name].calls * count for name in names for count in counts))
+    if cost > BUDGET:
+        raise UserError(f"The race costs {cost:,.0f} steps × pixels; it may cost {BUDGET:,}: take fewer samplers or steps.")
     return lambda: raced_on_model(engine, recipe, names, counts, address), cost

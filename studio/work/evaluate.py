@@ -11,10 +11,11 @@ from functools import cached_property
 
 from core.evaluation import bias
 from core.evaluation.clouds import parts
+from core.evaluation.critics import Critic, Seen
 from core.evaluation.damage import Damage, Scored, applied, compared_with, judged, scored
-from core.evaluation.gallery import Gallery, Seen
+from core.evaluation.gallery import Gallery
 from core.evaluation.settings import HEADLINES, Making, OnRing, Quality, Setting, on_ring, prompts_of, quality
-from core.metrics import METRICS, frechet_distance
+from core.metrics import frechet_distance
 from studio.figures import evaluate as figures
 from studio.service.engine import Engine
 from studio.widgets.status import Partial, View
@@ -30,11 +31,12 @@ class Room:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.known = engine, dict[tuple[Setting, int], Quality]()
+        self.critic = Critic(engine.pipe, engine.inception)
 
     @cached_property
     def gallery(self) -> Gallery:
         """Raises UserError for a model that lacks what is needed."""
-        return Gallery.of(self.engine.pipe)
+        return Gallery.of(self.critic)
 
 
 def filled(gallery: Gallery, until: float = LOOKING) -> Generator[Partial, None, None]:
@@ -56,7 +58,7 @@ def last_of(seen: Iterator[Seen], show: Callable[[Seen], Partial]) -> Generator[
 
 def noticed(room: Room, damage: Damage, foreseen: Sequence[str]) -> Work:
     """Damage the pictures, show them, and take every metric before and after, the quick ones first."""
-    gallery = room.gallery
+    gallery, metrics = room.gallery, room.critic.metrics
     yield from filled(gallery)
     title = figures.named(damage)
     after = yield from last_of(applied(gallery, damage), lambda now: Partial(
@@ -66,16 +68,16 @@ def noticed(room: Room, damage: Damage, foreseen: Sequence[str]) -> Work:
     view: View = figures.both_strips(before, after) | {"changes": [], "bars": []}
 
     def measure() -> Generator[Partial, None, None]:
-        for name, metric in METRICS.items():
+        for name, metric in metrics.items():
             if name in rows or (one := scored(metric, gallery.real, before, after, damage.repaints)) is None:
                 continue
             rows[name] = one
-            ordered = [rows[each] for each in METRICS if each in rows]
+            ordered = [rows[each] for each in metrics if each in rows]
             view["changes"] = [figures.change(each, each.metric.id in foreseen if foreseen else None) for each in ordered]
-            yield Partial(dict(view), f"{metric.label} measured", LOOKING + 0.15 * len(rows) / len(METRICS))
+            yield Partial(dict(view), f"{metric.label} measured", LOOKING + 0.15 * len(rows) / len(metrics))
 
     yield from measure()
-    view["bars"] = [figures.part_bars(parts(gallery.real.features, side.features, 60), name)
+    view["bars"] = [figures.part_bars(parts(gallery.real.features, side.features, 60), name, metrics)
                     for side, name in ((before, "before"), (after, "after"))]  # fmt: skip
     if after.fine is None:
         asking = "the classifier looks at the damaged pictures"
@@ -97,13 +99,13 @@ def numbered(room: Room) -> Work:
     total = len(bias.sizes(gallery.each))
     for one in bias.curve(gallery.real.features, gallery.tested.features, seen.features):
         found.append(one)
-        view = {"charts": figures.bias_charts(found, BLUR), "strips": []}
+        view = {"charts": figures.bias_charts(found, BLUR, room.critic.metrics), "strips": []}
         yield Partial(view, f"{one.n} pictures a side", LOOKING + (1 - LOOKING) * len(found) / total)
     first, last = found[0], found[-1]
     line = (f"Two sets of the same law are {figures.said(first.frechet)} apart with {first.n} pictures a side and "
             f"{figures.said(last.frechet)} with {last.n}; the blurred ones with {last.n} are {figures.said(last.frechet_other)}. "
             f"The features have {gallery.real.features.shape[1]} dimensions.")  # fmt: skip
-    return {"charts": figures.bias_charts(found, BLUR), "strips": [], "line": line}
+    return {**view, "line": line}
 
 
 # ------------------------------------------------------------------------------------------------- settings
@@ -143,7 +145,7 @@ def swept(room: Room, settings: Sequence[Setting], count: int, against: str) -> 
         strips.append((yield from asked(room, setting, count, strips, begun, share * setting.steps)))
         found.append(room.known[setting, count])
         begun += share * setting.steps
-        view = {"charts": figures.quality_charts(found, against), "strips": list(strips)}
+        view = {"charts": figures.quality_charts(found, against, room.critic.metrics), "strips": list(strips)}
         yield Partial(view, f"{figures.setting_name(setting)} measured", begun)
     each = found[0]
     return view | {"line": f"{each.n} pictures at every setting: {count} captions, {each.n // count} seeds each; "
@@ -156,7 +158,7 @@ def headlines(room: Room, count: int) -> Work:
     known: dict[Setting, Quality] = {}
 
     def table() -> View:
-        return {"tables": [figures.headline_table(HEADLINES, rings, known)]}
+        return {"tables": [figures.headline_table(HEADLINES, rings, known, room.critic.metrics)]}
 
     yield Partial(table(), "on an exact ring first", 0.0)
     for setting in HEADLINES:

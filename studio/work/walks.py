@@ -13,7 +13,7 @@ from torch import Tensor
 from core.between import between_noises, between_prompts, run_from
 from core.errors import UserError
 from core.latents import WAYS, linear
-from core.recipe import Recipe
+from core.recipe import BUDGET, Recipe
 from core.sampling import Step
 from studio.figures import latents as figures
 from studio.figures import strip
@@ -116,6 +116,9 @@ def formed(bench: Bench, walk: Walk, way: str, part: Tensor, tiles: list[np.ndar
 
 
 def walk_cost(bench: Bench, walk: Walk) -> float:
-    """steps × pixels, as the engine counts."""
+    """steps × pixels, as the engine counts. Raises UserError for what would hold everybody up."""
     steps = 1 if walk.kind == PICTURES else walk.recipe.steps
-    return steps * pixels_of(bench, walk) * walk.frames * 2
+    cost = steps * pixels_of(bench, walk) * walk.frames * 2
+    if cost > BUDGET:
+        raise UserError(f"This way costs {cost:,} steps × pixels; it may cost {BUDGET:,}: take fewer frames or steps.")
+    return cost

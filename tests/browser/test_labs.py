@@ -89,6 +89,23 @@ def test_the_recipe_of_a_claim_opens_in_denoise(open_page: Any) -> None:
     assert card.locator("blockquote sub").first.inner_text() == "t−1"
 
 
+def test_a_link_marks_a_card_and_brings_it_into_sight_and_each_card_leads_to_where_it_can_be_looked_at(open_page: Any) -> None:
+    page = open_page("?v=1&tab=labs&view.claim=markov")
+    page.locator(".card.marked[data-id=markov]").wait_for()
+    page.wait_for_function("""() => {
+        const { top, bottom } = document.querySelector('.card.marked').getBoundingClientRect();
+        return top >= 0 && bottom <= innerHeight;
+    }""")
+    page.locator(".card[data-id=small_beta] a.row").click()
+    page.locator("#share-button").click()
+    page.wait_for_function("document.querySelector('#share-link textarea')?.value.includes('view.claim=small_beta')")
+    assert page.locator(".card.marked").get_attribute("data-id") == "small_beta" and page.locator(".card.marked").count() == 1
+    looks = page.locator(".bench a.look")
+    assert looks.count() == len(CLAIMS) - 1  # what others measured on their benchmarks cannot be looked at here
+    page = open_page(page.locator(".card[data-id=sinusoids] a.look").get_attribute("href"))
+    page.locator("#time-desk").wait_for()
+
+
 # ------------------------------------------------------------------------------------------------- the assumptions
 
 LABS = [("1 Gaussian forward process", 2), ("2 Small steps", 3), ("3 Markov structure", 3), ("4 Gaussian reverse", 2)]
@@ -140,8 +157,8 @@ def test_the_closed_world_is_measured_with_a_picture_of_ones_own(open_page: Any)
     page.locator("#labs-own img").first.wait_for()
     page.locator("#assumption-go").click()
     done(page, "curves")
-    assert page.locator(".curves .bar-row .of", has_text="your picture").count() == 2
-    assert page.locator(".curves figure").count() == 4
+    assert page.locator(".curves .bar-row .of", has_text="your picture").count() == 3
+    assert page.locator(".curves figure").count() == 4 and page.locator(".curves figure .near img").count() == 13
 
 
 def grey_png() -> bytes:
@@ -163,7 +180,9 @@ def test_the_perfect_denoiser_is_scrubbed_beside_the_network(open_page: Any, siz
     page.locator("#perfect-steps input[type=number]").fill("6")
     page.locator("#perfect-go").click()
     assert "ms a step for the perfect denoiser" in done(page, "perfect")
-    assert page.locator(".perfect .views img").count() == 3 and page.locator(".perfect .near figure").count() == 2
+    assert page.locator(".perfect .views img").count() == 4 and page.locator(".perfect .near figure").count() == 2
+    network, alone = page.locator(".perfect .ends .far").all_inner_texts()
+    assert alone == "0.00 from the nearest training picture" != network
     slider = page.locator(".perfect input[type=range]")
     first = page.locator(".perfect .views img").nth(1).get_attribute("src")
     slider.focus()
@@ -186,13 +205,32 @@ def test_a_prompt_without_a_trained_name_is_told_so_and_nothing_is_lost(open_pag
     page.wait_for_selector("#perfect-go:enabled")
 
 
+def test_a_film_leads_to_its_step_beside_the_perfect_denoiser_and_what_is_scrubbed_there_is_in_its_link(open_page: Any) -> None:
+    page = open_page("?v=1&tab=denoise&prompt=red+apple&sampler=euler&steps=6&gamma=1&seed=5")
+    page.locator("#film-go").click()
+    page.locator("#film .film.ready").wait_for(timeout=2 * PATIENCE)
+    page.locator("#film .film").press("Home")
+    page.locator("#film .on").click()
+    page.wait_for_function("document.querySelector('#film .film').dataset.k === '1'")
+    href = page.locator("#film .beside").get_attribute("href")
+    page = open_page(href)
+    page.locator("#perfect-go").click()
+    assert "own is 0.00 from one" in done(page, "perfect")
+    assert page.locator(".perfect output").inner_text() == "2 of 6"
+    page.locator(".perfect input[type=range]").press("End")
+    assert page.locator(".perfect output").inner_text() == "6 of 6"
+    page.locator("#share-button").click()
+    page.wait_for_function("document.querySelector('#share-link textarea')?.value.includes('view.step=6')")
+
+
 # ------------------------------------------------------------------------------------------------- links
 
 
 def test_a_link_opens_a_page_with_what_it_sets(open_page: Any) -> None:
     page = open_page("?v=1&tab=labs&view.page=assumptions&view.assumption=reverse")
     page.locator("#labs-assumption-text", has_text="4. Reverse steps are Gaussian").wait_for()
-    page = open_page("?v=1&tab=labs&prompt=cat+face&steps=9&view.page=perfect&view.among=named")
+    page = open_page("?v=1&tab=labs&prompt=cat+face&steps=9&sampler=heun&view.page=perfect&view.among=named")
     page.wait_for_function("document.querySelector('#perfect-prompt input, #perfect-prompt textarea')?.value === 'cat face'")
     assert page.locator("#perfect-steps input[type=number]").input_value() == "9"
+    assert page.locator("#perfect-sampler input").input_value() == "Heun"
     assert page.get_by_label("those that the prompt names").is_checked()

@@ -61,6 +61,20 @@ def test_the_map_is_walked_by_keys_and_a_position_looks_somewhere(open_page: Any
     assert page.locator("#inside-part input").first.input_value() == "middle: residual block 2"
 
 
+def test_the_position_that_was_clicked_is_in_the_link_and_is_asked_again_at_every_step(open_page: Any) -> None:
+    page = inside(open_page, f"{QUICK}&view.pixel_down=0.25&view.pixel_right=0.75")
+    page.locator("#inside-go").click()
+    page.locator(".inside canvas.heat:visible").wait_for(timeout=2 * PATIENCE)
+    assert "top: 25%; left: 75%" in page.locator(".inside .cross").get_attribute("style")
+    page.locator("#inside-step input[type=number]").fill("4")
+    page.locator("#inside-step input[type=number]").press("Enter")
+    page.locator(".inside .seen .note", has_text="Step 4 of 4").filter(has_text="The cross looks").wait_for()
+    page.locator(".inside .picture").press("ArrowUp")
+    page.locator("#share-button").click()
+    page.wait_for_function("/view.pixel_down=0\\.\\d+&view.pixel_right=0.75/.test(document.querySelector('#share-link textarea')?.value)")
+    assert "view.pixel_down=0.25&" not in page.locator("#share-link textarea").input_value()
+
+
 def test_what_is_switched_off_costs_loss_and_makes_another_picture(open_page: Any) -> None:
     page = inside(open_page, f"{QUICK}&view.off=middle")
     page.locator("#switched-go").click()
@@ -98,8 +112,8 @@ def test_a_prompt_without_words_has_none_to_leave_out_and_nothing_runs_as_html(o
 # ------------------------------------------------------------------------------------------------- CLIP
 
 
-def clip(open_page: Any, size: str = "projector") -> Any:
-    page = open_page("?v=1&tab=labs&view.page=clip&view.pairs=4", size=size)
+def clip(open_page: Any, size: str = "projector", more: str = "") -> Any:
+    page = open_page(f"?v=1&tab=labs&view.page=clip&view.pairs=4{more}", size=size)
     page.locator("#clip-go").wait_for()
     return page
 
@@ -125,6 +139,21 @@ def test_the_matrix_has_both_forms_of_the_loss_at_every_temperature(open_page: A
     row = [float(cell) for cell in page.locator(".pairs tr").nth(1).locator("td").all_inner_texts()]
     assert sum(row) == pytest.approx(1, abs=0.03)
     assert fits(page)
+
+
+def test_temperature_and_kind_of_the_matrix_are_in_the_link(open_page: Any) -> None:
+    page = clip(open_page, more="&view.tau=0.5&view.matrix=rows")
+    page.locator("#clip-go").click()
+    done(page, "pairs")
+    pressed, told = page.locator(".pairs .m-bar [aria-pressed=true]"), page.locator(".pairs output")
+    assert told.inner_text() == "0.5" and pressed.inner_text() == "softmax of each row"
+    page.locator(".pairs input[type=range]").press("End")
+    page.get_by_role("button", name="softmax of each column").click()
+    page.locator("#share-button").click()
+    page.wait_for_function("/view.tau=3.16&view.matrix=columns/.test(document.querySelector('#share-link textarea')?.value)")
+    page.locator("#reset").click()  # to what the link says
+    page.wait_for_function("document.querySelector('.pairs output').textContent === '0.5'")
+    assert pressed.inner_text() == "softmax of each row"
 
 
 def test_a_picture_finds_its_name_among_typed_ones_that_stay_text(open_page: Any) -> None:

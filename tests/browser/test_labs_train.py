@@ -66,6 +66,18 @@ def test_points_drawn_by_hand_are_learnt(open_page: Any, size: str) -> None:
     assert fits(page)
 
 
+def test_the_noise_level_of_the_field_is_in_the_link(open_page: Any) -> None:
+    page = open_page("?v=1&tab=labs&view.page=train&view.points=heart&view.training=300&view.width=16&view.level=4")
+    page.locator("#points-go").click()
+    state(page, "points", "done")
+    shown = page.locator(".points .planes output")
+    assert shown.inner_text() == "1.6"
+    page.locator(".points .slide input").press("Home")
+    assert shown.inner_text() == "0.1"
+    page.locator("#share-button").click()
+    page.wait_for_function("document.querySelector('#share-link textarea')?.value.includes('view.level=0')")
+
+
 def test_points_are_set_and_cleared_with_keys(open_page: Any) -> None:
     page = opened(open_page)
     page.locator(".board").focus()

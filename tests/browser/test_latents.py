@@ -150,7 +150,12 @@ def test_a_run_is_drawn_among_the_training_pictures_and_neighbours_have_their_cr
     assert rows.first.locator("a").count() == 2
     assert page.evaluate("getComputedStyle(document.querySelector('#l-map canvas.l-cloud')).width !== '0px'")
     page.locator("#l-map canvas.l-cloud").click()
-    page.locator("#l-map .l-origin", has_text="Clicked:").wait_for()
+    clicked = page.locator("#l-map .l-origin", has_text="Clicked:")
+    clicked.wait_for()
+    before = clicked.inner_text()
+    page.locator("#l-map canvas.l-cloud").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("before => !document.querySelector('#l-map .l-side > div').innerText.includes(before)", arg=before)
     assert fits(page)
 
 

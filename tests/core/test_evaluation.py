@@ -17,6 +17,7 @@ from core import load_pipeline
 from core.errors import UserError
 from core.evaluation import bias
 from core.evaluation.clouds import clouds
+from core.evaluation.critics import Critic, Seen, floats_of
 from core.evaluation.damage import (
     BETTER,
     KINDS,
@@ -35,7 +36,7 @@ from core.evaluation.damage import (
     noisy,
     scored,
 )
-from core.evaluation.gallery import BATCH, Gallery, Seen, caption, floats_of
+from core.evaluation.gallery import BATCH, Gallery, caption
 from core.evaluation.settings import SEEDS, Setting, differs, on_ring, prompts_of, quality
 from core.metrics import METRICS, Interval, bootstrap, bootstraps, frechet_distance, frechet_floor, kernel_distance, statistics
 from tests.core.tiny import COUNT, GROUPS, write_tiny
@@ -48,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def gallery(folder: Path) -> Gallery:
-    made = Gallery.of(load_pipeline(folder, device="cpu"))
+    made = Gallery.of(Critic(load_pipeline(folder, device="cpu")))
     assert sum(map(len, made.fill())) == COUNT
     return made
 
@@ -114,7 +115,7 @@ def test_the_halves_share_no_picture_and_each_is_what_the_networks_say(gallery: 
 
 
 def test_two_who_fill_it_in_turns_look_at_no_picture_twice(folder: Path) -> None:
-    made = Gallery.of(load_pipeline(folder, device="cpu"))
+    made = Gallery.of(Critic(load_pipeline(folder, device="cpu")))
     one, other = made.fill(), made.fill()
     looked = [len(part) for pair in itertools.zip_longest(one, other) for part in pair if part is not None]
     assert sum(looked) == made.done == COUNT and max(looked) <= BATCH and list(made.fill()) == []
@@ -123,12 +124,12 @@ def test_two_who_fill_it_in_turns_look_at_no_picture_twice(folder: Path) -> None
 def test_a_model_without_pictures_or_without_a_clip_is_told_so(folder: Path, tmp_path: Path) -> None:
     bare = shutil.copytree(folder, tmp_path / "bare", ignore=shutil.ignore_patterns("latents*"))
     with pytest.raises(UserError, match="no training latents"):
-        Gallery.of(load_pipeline(bare, device="cpu"))
+        Gallery.of(Critic(load_pipeline(bare, device="cpu")))
 
 
 def test_a_model_without_a_classifier_has_every_metric_but_the_inception_score(folder: Path, tmp_path: Path) -> None:
     bare = shutil.copytree(folder, tmp_path / "bare", ignore=shutil.ignore_patterns("classifier"))
-    made = Gallery.of(load_pipeline(bare, device="cpu"))
+    made = Gallery.of(Critic(load_pipeline(bare, device="cpu")))
     last(made.fill())
     found = {name for name, metric in METRICS.items() if measured(metric, made.real, made.tested, 2)}
     assert found == set(METRICS) - {"inception_score"} and not memberships(made).keys() & set(GROUPS)

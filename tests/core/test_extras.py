@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from core import Recipe, load_pipeline
 from core.errors import UserError
+from core.extras import Extras
 from core.judge import BLIND
 from core.nets.clip import Clip
 from core.nets.configs import TextConfig, VisionConfig
@@ -139,6 +140,16 @@ def test_a_damaged_extra_is_refused_in_a_sentence(
 
 
 # ------------------------------------------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [('{"prompts": ["a cat", "a dog"]}', ("a cat", "a dog")), ('{"prompts": "a cat"}', ()), ("{}", ()), (None, ())],
+)
+def test_examples_are_what_the_model_brings(tmp_path: Path, written: str | None, found: tuple[str, ...]) -> None:
+    if written is not None:
+        (tmp_path / "examples.json").write_text(written, encoding="utf-8")
+    assert Extras(tmp_path, "m", *[None] * 5).examples == found  # type: ignore[arg-type]
 
 
 def write_vocabulary(folder: Path, words: str | None) -> None:

@@ -22,17 +22,19 @@ from core import load_pipeline
 from core.metrics import frechet_distance
 from core.pipeline import EMBEDDED, TextToImage
 from core.training.autoencoder import psnr
+from tests.quality import examples
 from tests.quality.card import keep
 from tests.quality.judge import Judge, drawings, train
 from tests.quality.page import page
 from tests.quality.prompts import Catalogue, Question, asked, drawn, scores
 
 ROWS = ("judge", "vae", "clip", "trained", "held out", "colours", "languages", "frechet")
+EXAMPLES = "examples"  # no row: the prompts that stand under the prompt box are chosen anew
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.quality", description=__doc__)
-    parser.add_argument("rows", nargs="*", default=list(ROWS), help=f"which rows, of {', '.join(ROWS)}")
+    parser.add_argument("rows", nargs="*", default=list(ROWS), help=f"which rows, of {', '.join(ROWS)}, or {EXAMPLES}")
     parser.add_argument("--model", type=Path, default=EMBEDDED)
     parser.add_argument("--data", type=Path, default=Path(".data/emoji-128"))
     parser.add_argument("--work", type=Path, default=Path(".train/judge"))
@@ -40,8 +42,8 @@ def main() -> int:
     parser.add_argument("--card", action="store_true", help="keep the rows beside the model, in quality.json and its README.md")
     parser.add_argument("--every", type=int, default=1, help="ask only every so-manieth question")
     options = parser.parse_args()
-    if unknown := set(options.rows) - set(ROWS):
-        parser.error(f"there is no row {', '.join(sorted(unknown))}: choose among {', '.join(ROWS)}")
+    if unknown := set(options.rows) - {*ROWS, EXAMPLES}:
+        parser.error(f"there is no row {', '.join(sorted(unknown))}: choose among {', '.join(ROWS)}, {EXAMPLES}")
     pipe = load_pipeline(options.model, device="cpu", dtype="fp32")
     catalogue = Catalogue(pipe.extras.vocabulary, options.data)
     if options.page:
@@ -54,7 +56,9 @@ def main() -> int:
                 sys.stderr.write(f"judge {state.step}/{state.steps} right {state.terms['right']:.2f}\n")
         return Judge(options.work, options.data, catalogue.hexcodes)
 
-    for row in options.rows:
+    if EXAMPLES in options.rows:
+        examples.write(options.model, pipe.hash, examples.chosen(pipe, judge(), catalogue))
+    for row in (row for row in options.rows if row != EXAMPLES):
         began = time.perf_counter()
         found = measure(row, pipe, judge, catalogue, options.every)
         sys.stdout.write(json.dumps({"row": row, **found, "seconds": round(time.perf_counter() - began)}) + "\n")

@@ -1,5 +1,6 @@
 """The launch profile, switch by switch, on a studio that really listens; and what of the server a visitor cannot reach."""
 
+import asyncio
 import base64
 import socket
 import time
@@ -10,8 +11,9 @@ import httpx
 import pytest
 from gradio.utils import get_upload_folder
 from PIL import Image
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from studio.app import profile
+from studio.app import PROXIES, profile
 from studio.options import Options
 from studio.widgets.base import ASSETS
 from tests.service.pages import API, Page, eventually, script, served
@@ -24,12 +26,25 @@ def get(studio, path, **more):
 
 
 def test_every_switch_of_the_profile_stands_as_it_was_tried():
-    given = profile(Options(model="some/model", root_path="/studio"))
+    given = profile(Options(model="some/model", root_path="/studio", inception="some/weights.safetensors"))
     assert given["max_file_size"] == "15mb" and given["max_threads"] == 16 and given["state_session_capacity"] == 500
     assert not any(given[name] for name in ("enable_monitoring", "run_history", "show_error", "ssr_mode", "pwa", "share"))
     assert given["strict_cors"] and given["allowed_paths"] == [] and given["auth"] is None and "favicon_path" not in given
     assert given["server_name"] == "127.0.0.1" and given["root_path"] == "/studio" and not given["mcp_server"]
-    assert given["blocked_paths"] == [str(ASSETS), str(Path("some/model").resolve())]
+    theirs = [str(Path(f"some/{name}").resolve()) for name in ("model", "weights.safetensors")]
+    assert given["blocked_paths"] == [str(ASSETS), *theirs]
+
+
+def test_a_visitor_of_a_space_cannot_make_up_the_address_he_comes_from():
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["client"][0])
+
+    scope = {"type": "http", "scheme": "http", "client": ("10.0.3.4", 5000), "headers": [
+        (b"x-forwarded-for", b"1.2.3.4, 5.6.7.8, 198.51.100.7, 10.0.9.9")]}  # fmt: skip
+    asyncio.run(ProxyHeadersMiddleware(app, PROXIES)(scope, None, None))
+    assert seen == ["198.51.100.7"]
 
 
 def test_functions_cannot_be_run_past_the_queue(studio):

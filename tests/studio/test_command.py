@@ -110,6 +110,8 @@ def test_a_file_that_is_no_model_ends_in_one_line(tmp_path, capsys) -> None:
 @pytest.mark.parametrize(("args", "words"), [
     (["--model", "cut.safetensors"], "cut.safetensors is incomplete"), (["--device", "toaster"], "device is 'toaster'"),
     (["--dtype", "int4"], "dtype is 'int4'"), (["--prediction", "noise"], "not 'noise'"),
+    (["--inception", "cut.safetensors"], "cut.safetensors is incomplete"),
+    (["--inception", "none.pth"], "no inception at 'none.pth'"),
 ])  # fmt: skip
 def test_what_the_app_cannot_load_ends_in_one_line_too(args, words, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)

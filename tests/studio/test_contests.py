@@ -151,6 +151,12 @@ def test_a_race_that_cannot_be_run_is_refused(engine: Engine, where: str, names:
         race_work(engine, where, names, steps, BASE)
 
 
+def test_a_race_on_a_large_model_may_not_hold_everybody_up(engine: Engine) -> None:
+    large = BASE.replace(width=2048, height=2048)
+    with pytest.raises(UserError, match="it may cost 1,048,576,000: take fewer"):
+        race_work(engine, "model", ["ddim", "heun"], "50,100", large)
+
+
 # ------------------------------------------------------------------------------------------------- figures
 
 

@@ -179,7 +179,7 @@ def test_the_headline_claims_are_one_table_that_fills_row_by_row(room: Room, mon
     seen, view = shown(evaluate_work.headlines(room, 2))
     rows = view["tables"][0]["rows"]
     assert [row[1:3] for row in rows] == [["10", "100×"], ["20", "50×"], ["50", "20×"], ["1,000", "1×"]]
-    assert all(len(row) == len(figures.HEAD) and "–" not in row for row in rows)
+    assert all(len(row) == len(figures.head()) and "–" not in row for row in rows)
     assert "20× fewer" in view["line"] and "cannot be told apart" in view["line"]
     first = next(event for event in seen if event.view.get("tables"))
     assert {cell for row in first.view["tables"][0]["rows"] for cell in row[1:]} == {"–"}

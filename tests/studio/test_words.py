@@ -1,15 +1,13 @@
-"""What the page says a model reads: pieces, ids, weights, what was dropped, and words that no caption had; and the examples."""
+"""What the page says a model reads: pieces, ids, weights, what was dropped, and words that no caption had."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 
 import pytest
 
 from core.extras import Lexicon
-from core.nets.tokenizer import Tokenizer, spelled, train_tokenizer
-from studio.handlers.words import ANYBODYS, FIRST, examples, reading
+from core.nets.tokenizer import Tokenizer, train_tokenizer
+from studio.handlers.words import reading
 
 SEEN = Lexicon(frozenset(["a", "red", "blue", "apple", "cat", "on", "background"]), complete=True)
 
@@ -56,45 +54,3 @@ def test_a_word_that_no_caption_has_is_named_as_such(tokenizer: Tokenizer) -> No
 def test_any_prompt_can_be_read(tokenizer: Tokenizer, prompt: str) -> None:
     view = reading(tokenizer, SEEN, prompt)
     assert view["count"] == len(view["pieces"])
-
-
-# ------------------------------------------------------------------------------------------------- examples
-
-
-def vocabulary(held: tuple[tuple[str, str], ...] = ()) -> dict:
-    labels = [*FIRST[:3], "anvil"]
-    return {
-        "concepts": [{"hexcode": str(index), "label": label} for index, label in enumerate(labels)],
-        "styles": [{"word": word} for word in ("3d", "flat")], "colours": ["blue"],
-        "held_out": [{"hexcode": code, "style": style} for code, style in held],
-    }  # fmt: skip
-
-
-def test_examples_are_pairs_that_were_trained_on_in_the_usual_form() -> None:
-    made = examples(vocabulary(), SEEN)
-    assert made[:3] == [f"{FIRST[0]}, 3d", f"{FIRST[1]}, flat", f"{FIRST[2]}, 3d"] and made[3].startswith("anvil, flat")
-    held = examples(vocabulary((("1", "flat"), ("2", "3d"))), SEEN)
-    assert f"{FIRST[1]}, flat" not in held and f"{FIRST[2]}, 3d" not in held
-
-
-def test_an_example_in_another_language_needs_a_model_that_learnt_it() -> None:
-    learnt = Lexicon(frozenset(["una", "casa"]), complete=True)
-    assert "una casa" in examples(vocabulary(), learnt) and "una casa" not in examples(vocabulary(), SEEN)
-
-
-def test_a_model_without_a_vocabulary_gets_everybodys_examples() -> None:
-    assert examples({}, Lexicon(frozenset(), False)) == ANYBODYS
-
-
-def test_the_embedded_models_examples_are_among_its_training_pictures() -> None:
-    from core.pipeline import EMBEDDED
-    from core.training.art import read_jsonl
-
-
-    listed = json.loads(Path(EMBEDDED / "vocabulary.json").read_text(encoding="utf-8"))
-    trained = {f"{one['label']}, {one['style']}" for one in read_jsonl(EMBEDDED / "provenance.jsonl")}
-    words = frozenset(Path(EMBEDDED / "words.txt").read_text(encoding="utf-8").split())
-    made = examples(listed, Lexicon(words, complete=True))
-    assert len(made) >= 6
-    for text in made:
-        assert text.removesuffix(", on a blue background") in trained or set(spelled(text)) <= words

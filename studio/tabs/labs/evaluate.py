@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from core.evaluation.clouds import clouds
+from core.evaluation.critics import INCEPTION, OWN
 from core.evaluation.damage import KINDS, Damage, classes
 from core.evaluation.gallery import NEEDS
 from core.evaluation.settings import GAMMAS, HEADLINES, SEEDS, STEPS, Setting
@@ -25,6 +26,7 @@ from studio.work.evaluate import Room, headlines, noticed, numbered, swept
 NOTICES, METRICS_PART, NUMBER, SETTINGS, CLAIMS = PARTS = ("notices", "metrics", "number", "settings", "headlines")
 LABELS = ("Which metric notices?", "The metrics", "How many pictures?", "Guidance and steps", "The headline claims")
 TEXTS = dict(zip(PARTS, texts("labs-evaluate"), strict=True))
+FEATURES = dict(zip((OWN, INCEPTION), texts("labs-evaluate-features"), strict=True))
 KNOBS = {"blur": ("blur", 16.0), "noise": ("noise", 1.0), "duplicate": ("copies", 64.0)}  # what a damage is set by, and its most
 AGAINST = (("guidance scale γ", "gamma"), ("number of evaluations (NFE)", "nfe"))
 MOST_SHIFT, MOST_SPREAD, MOST_POINTS, MOST_PROMPTS = 4.0, 3.0, 1000, 16
@@ -36,7 +38,7 @@ def page(engine: Engine) -> Settings:
     """Lay out the choice of parts, each with what it can be given and what it comes to."""
     room = Room(engine)
     part = gr.Radio(list(zip(LABELS, PARTS, strict=True)), value=NOTICES, label="Evaluate", elem_id="evaluate-part")
-    lesson = gr.Markdown(TEXTS[NOTICES], elem_classes="lesson", latex_delimiters=LATEX, elem_id="evaluate-text")
+    lesson = gr.Markdown(texts_of(room)[NOTICES], elem_classes="lesson", latex_delimiters=LATEX, elem_id="evaluate-text")
     lacks = next((told for what in NEEDS if (told := engine.pipe.extras.missing(what))), "")
     columns: dict[str, gr.Column] = {}
     view: dict[str, Any] = {"evaluate": part}
@@ -56,10 +58,15 @@ def page(engine: Engine) -> Settings:
     def choose(name: Any, *sliders: Any) -> list[Any]:
         name = name if name in TEXTS else NOTICES
         drawn = drawn_clouds(*sliders) if name == METRICS_PART else gr.skip()
-        return [TEXTS[name], drawn, *(gr.update(visible=each == name) for each in columns)]
+        return [texts_of(room)[name], drawn, *(gr.update(visible=each == name) for each in columns)]
 
     part.change(choose, [part, *redraw["inputs"]], [lesson, redraw["stage"], *columns.values()], queue=False, **PRIVATE)
     return Settings(view=view)
+
+
+def texts_of(room: Room) -> dict[str, str]:
+    """What each part says, and whose features its numbers are of: the two clouds have none."""
+    return {part: text if part == METRICS_PART else f"{text.rstrip()} {FEATURES[room.critic.kind]}" for part, text in TEXTS.items()}
 
 
 def staged(room: Room, name: str, idle: str, make: Callable[..., tuple[Any, float]], inputs: Sequence[Any]) -> None:
@@ -86,8 +93,8 @@ def part_of_notices(room: Room) -> dict[str, Any]:
         copies = gr.Slider(1, 64, 8, step=1, label="Copies of each", visible=False, elem_id="evaluate-copies")
         known = classes(room.engine.pipe)
         group = gr.Dropdown(known, value=known[0] if known else None, label="Class", visible=False, elem_id="evaluate-group")
-    foreseen = gr.CheckboxGroup([(metric.label, name) for name, metric in METRICS.items()], value=[], elem_id="evaluate-foreseen",
-                                label="Predict first: which will notice?")  # fmt: skip
+    named = [(metric.label, name) for name, metric in room.critic.metrics.items()]
+    foreseen = gr.CheckboxGroup(named, value=[], label="Predict first: which will notice?", elem_id="evaluate-foreseen")
     inputs = [damage, blur, noise, copies, group, foreseen]
 
     def knobs(kind: Any) -> list[Any]:
