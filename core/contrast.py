@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.metrics import Interval, binomial
 from core.nets.clip import Clip, contrastive_loss, initialise
 from core.nets.configs import TextConfig, VisionConfig
 from core.pipeline import TextToImage
@@ -56,6 +57,11 @@ def forms(cosines: Tensor, tau: float) -> Forms:
     """Equation (2) for cosines [N, N], pictures in rows, each with its own caption on the diagonal."""
     logits = cosines.double() / tau
     return Forms(*(float(-logits.log_softmax(dim).diagonal().mean()) for dim in (1, 0)))
+
+
+def matches(cosines: Tensor) -> int:
+    """How many pictures find their caption: their own, on the diagonal, is the nearest of their row."""
+    return int((cosines.argmax(1) == torch.arange(len(cosines))).sum())
 
 
 class Pairs(NamedTuple):
@@ -164,7 +170,7 @@ class Course:
     seconds: float
     size: int  # N
     losses: tuple[tuple[int, float], ...]
-    right: tuple[tuple[int, float], ...]
+    right: tuple[tuple[int, Interval], ...]
     cosines: Tensor  # of the held-out pairs [M, M]
     tau: float
 
@@ -187,7 +193,7 @@ def taught(data: Lesson, seed: int = 0, steps: int = MOST_STEPS, seconds: float 
     weights = [value for value in network.parameters() if value is not network.logit_scale]
     both: list[dict[str, Any]] = [{"params": weights}, {"params": [network.logit_scale], "lr": 10 * RATE, "weight_decay": 0.0}]
     learner = torch.optim.AdamW(both, RATE, betas=(0.9, 0.98), weight_decay=0.05)
-    groups, losses, right = data.learnt, list[tuple[int, float]](), list[tuple[int, float]]()
+    groups, losses, right = data.learnt, list[tuple[int, float]](), list[tuple[int, Interval]]()
     size = min(PER_BATCH, len(groups))
     for step in range(steps + 1):
         rows = np.array([rng.choice(groups[c]) for c in rng.choice(len(groups), size, replace=False)])
@@ -196,7 +202,7 @@ def taught(data: Lesson, seed: int = 0, steps: int = MOST_STEPS, seconds: float 
         last = step == steps or took > seconds
         if step % EVERY == 0 or last:
             cosines, tau = examined(network, data)
-            right.append((step, float((cosines.argmax(1) == torch.arange(len(cosines))).float().mean())))
+            right.append((step, binomial(matches(cosines), len(cosines))))
             yield Course(step, took, size, tuple(losses), tuple(right), cosines, tau)
         if last:
             return

@@ -1,5 +1,5 @@
 // A live training on a handful of pictures, from props.value: {charts, strip: {names, steps, cells: [[src]], near: [[src, distance]]},
-//   guided: {gammas, names, rows: [{name, cells: [{src, right, far}]}]}, idle, status}
+//   guided: {gammas, names, rows: [{name, cells: [{src, right, far}]}]}, idle, status}; right and far are [value, low, high]
 
 const root = element.querySelector(".few");
 
@@ -46,7 +46,7 @@ function guided(parent, { gammas, names, rows }) {
     row.cells.forEach((cell, i) => {
       const at = make("td", "", line), four = make("div", "four", at);
       cell.src.forEach((source, k) => image(four, source, `${names[k]} at γ ${gammas[i]}, ${row.name}`));
-      make("p", "told", at, `${share(cell.right)}${range(cell.right)} right, ${digits(cell.far)} away`);
+      make("p", "told", at, `${share(cell.right)}${range(cell.right)} right, ${digits(cell.far[0])} [${digits(cell.far[1])}, ${digits(cell.far[2])}] away`);
     });
   }
 }

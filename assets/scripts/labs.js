@@ -25,7 +25,13 @@ function pictures(root, worlds) {
       const line = make("div", "strip", figure);
       for (const source of sources) Object.assign(make("img", "", line), { src: source, alt: row ? "after the VAE" : world.name });
     }
-    make("figcaption", "", figure, `${world.name}: above as they are, below through the VAE and back`);
+    const near = make("div", "strip", figure);
+    for (const { src, name, away } of world.near) {
+      const one = make("div", "near", near);
+      Object.assign(make("img", "", one), { src, alt: `nearest training picture: ${name}`, title: name });
+      make("small", "", one, `${digits(away)} away`);
+    }
+    make("figcaption", "", figure, `${world.name}: as they are, through the VAE and back, and the nearest training picture of each`);
   }
 }
 

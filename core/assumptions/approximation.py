@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from core.assumptions.line import over_runs
+from core.clock import Clock
 from core.metrics import Interval
 from core.prediction import Denoiser, Prediction
 from core.schedules import Level, Schedule
@@ -25,6 +26,7 @@ from core.toy import GaussianMixture
 
 WIDTHS, SIZES, SEEDS = (8, 32, 128), (8, 64, 2048), 3
 TRAINING, BATCH, RATE, EVERY = 600, 256, 5e-3, 50
+SECONDS = 90.0  # of training and measuring, at most; every width has an equal part of it
 LEVELS, FRESH = 40, 2000  # the trained levels, and points that (3) is measured on
 HIGH, LOW = 20.0, 0.05  # of their nsr
 
@@ -72,6 +74,7 @@ class Trained:
     errors: dict[tuple[int, int], Interval] = field(default_factory=dict)
     curves: dict[tuple[int, int], tuple[tuple[int, float], ...]] = field(default_factory=dict)  # (training step, error)
     part: float = 0.0
+    short: tuple[int, ...] = ()  # widths whose training ended early
 
 
 def levels(schedule: Schedule) -> list[Level]:
@@ -87,43 +90,52 @@ def trained(
     seeds: int = SEEDS,
     steps: int = TRAINING,
 ) -> Iterator[Trained]:
-    """Train every width on every amount of data, and tell the errors every few steps."""
+    """Train every width on every amount of data, and tell the errors every few steps; ends earlier on a slow machine."""
     now, places = Trained(), levels(schedule)
     exam = Exam.of(mixture, places)
     for index, width in enumerate(widths):
         generator = torch.Generator().manual_seed(index)
         data = [mixture.sample(size, torch.Generator().manual_seed(seed)).float() for size in sizes for seed in range(seeds)]
-        for done, nets in training(data, places, width, steps, generator):
-            found = exam.errors(nets).reshape(len(sizes), seeds)
+        clock = Clock(SECONDS / len(widths))
+        for done, nets in training(data, places, width, steps, generator, clock):
+            with clock:
+                found = exam.errors(nets).reshape(len(sizes), seeds)
             errors, curves = dict(now.errors), dict(now.curves)
             for size, row in zip(sizes, found, strict=True):
                 errors[width, size] = over_runs(row)
                 curves[width, size] = (*curves.get((width, size), ()), (done, float(row.mean())))
-            now = Trained(errors, curves, (index + done / steps) / len(widths))
+            ended = clock.over and done < steps
+            part = 1 if ended else done / steps
+            now = Trained(errors, curves, (index + part) / len(widths), (*now.short, width) if ended else now.short)
             yield now
 
 
 def training(
-    data: Sequence[Tensor], places: Sequence[Level], width: int, steps: int, generator: torch.Generator
+    data: Sequence[Tensor], places: Sequence[Level], width: int, steps: int, generator: torch.Generator, clock: Clock
 ) -> Iterator[tuple[int, Nets]]:
-    """Minimise (2) for a network a data set, all at once; the rate falls along a half cosine to nothing."""
+    """Minimise (2) for a network a data set, all at once; the rate falls along a half cosine to nothing.
+
+    Every few steps, after the last and when the clock is over, it hands out where it stands.
+    """
     nets = Nets.new(len(data), width, generator)
     optimiser = torch.optim.Adam(nets.weights, RATE)
     slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     table = torch.tensor([[at.alpha, at.sigma, at.lam] for at in places])
     for step in range(1, steps + 1):
-        rows = [torch.randint(len(points), (BATCH,), generator=generator) for points in data]
-        x0 = torch.stack([points[row] for points, row in zip(data, rows, strict=True)])
-        alpha, sigma, lam = table[torch.randint(len(places), (len(data), BATCH), generator=generator)].unbind(-1)
-        eps = torch.randn(x0.shape, generator=generator)
-        with torch.enable_grad():
+        with clock, torch.enable_grad():
+            rows = [torch.randint(len(points), (BATCH,), generator=generator) for points in data]
+            x0 = torch.stack([points[row] for points, row in zip(data, rows, strict=True)])
+            alpha, sigma, lam = table[torch.randint(len(places), (len(data), BATCH), generator=generator)].unbind(-1)
+            eps = torch.randn(x0.shape, generator=generator)
             loss = (nets(alpha[..., None] * x0 + sigma[..., None] * eps, lam) - eps).square().mean((1, 2)).sum()
             optimiser.zero_grad()
             loss.backward()
-        optimiser.step()
-        slower.step()
-        if step % EVERY == 0 or step == steps:
+            optimiser.step()
+            slower.step()
+        if step % EVERY == 0 or step == steps or clock.over:
             yield step, nets
+        if clock.over:
+            return
 
 
 @dataclass(frozen=True, eq=False)

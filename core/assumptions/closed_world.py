@@ -3,10 +3,11 @@
     PSNR = 10·log10(4 / mean square error)            of pictures in [−1, 1] through the VAE and back                   (1)
     error = E ‖eps − eps_theta‖²/D                    of the network on the pictures' latents, without words            (2)
     heard = ‖eps_c − eps_0‖ / ‖eps_0‖                 how much words change what the network says                       (3)
+    away = min_i ‖z − x_i‖/√D                         of a picture's latents z from the nearest training picture's      (4)
 
 Three worlds: training pictures, shapes drawn by a rule, which nobody trained on but which look alike, and textures with the
 spectrum of photographs (power ~ 1/f²). The training pictures are those that the VAE makes of their latents: they have passed
-through it once, and lose little the second time.
+through it once, and lose little the second time. In (4) a training picture leaves itself out: its neighbours are the measure.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from core.assumptions.line import over_runs
+from core.assumptions.line import difference, over_runs
 from core.metrics import Interval
-from core.perfect import eps_errors, noised, predicted, some_indices, some_of
+from core.perfect import Near, Perfect, eps_errors, noised, predicted, some_indices, some_of
 from core.pipeline import TextToImage
 
 COUNT = 8
+TRAINED, PHOTO = "training pictures", "photo-like textures"
 PLACES = (100, 300, 500)  # t of (2)
 WORDS_AT = 600  # t of (3)
 STRANGE = ("qzxv blorft", "ein Haufen Steuererklärungen", "the smell of rain on Tuesday", "x7#k2 w9&p", "a derivative",
@@ -30,13 +32,15 @@ STRANGE = ("qzxv blorft", "ein Haufen Steuererklärungen", "the smell of rain on
 
 
 class World(NamedTuple):
-    """One kind of picture: (1) and (2) with intervals over the pictures, and the pictures themselves."""
+    """One kind of picture: (1), (2) and (4) with intervals over the pictures, the pictures, and each one's nearest."""
 
     name: str
     psnr: Interval
     error: Interval
+    away: Interval
     pictures: Tensor  # [B, 3, H, W]
     again: Tensor  # through the VAE and back
+    near: tuple[Near, ...]  # the training picture next to each, by (4)
 
 
 class Heard(NamedTuple):
@@ -74,26 +78,38 @@ def textures(count: int, side: int, seed: int = 0) -> Tensor:
 
 def worlds(pipe: TextToImage, own: Tensor | None = None, count: int = COUNT) -> Iterator[World]:
     """Each kind of picture in turn; `own` are a visitor's, [B, 3, H, W]."""
+    perfect = Perfect.of(pipe)
     kinds: list[tuple[str, Callable[[], Tensor]]] = [
-        ("training pictures", lambda: pipe.decode(some_of(pipe, count)).cpu()),
+        (TRAINED, lambda: pipe.decode(some_of(pipe, count)).cpu()),
         ("drawn shapes", lambda: shapes(count, pipe.size)),
-        ("photo-like textures", lambda: textures(count, pipe.size)),
+        (PHOTO, lambda: textures(count, pipe.size)),
     ]
     if own is not None:
         kinds.append(("your picture", lambda: own))
     for name, make in kinds:
-        yield world(pipe, name, make())
+        yield world(pipe, perfect, name, make(), some_indices(len(perfect), count) if name == TRAINED else ())
 
 
 @torch.no_grad()
-def world(pipe: TextToImage, name: str, pictures: Tensor) -> World:
-    """Equations (1) and (2) of some pictures."""
+def world(pipe: TextToImage, perfect: Perfect, name: str, pictures: Tensor, rows: Sequence[int] = ()) -> World:
+    """Equations (1), (2) and (4) of some pictures; `rows` are their own among the training pictures, if they are such."""
     latents = pipe.vae.encode(pictures.to(pipe.device, pipe.dtype)).mean * pipe.vae.config.scaling_factor
     again = pipe.decode(latents).float().cpu()
     mse = (again - pictures).square().flatten(1).mean(1)
     psnr = over_runs((10 * torch.log10(4 / mse)).double().numpy())
     errors = torch.stack([eps_errors(pipe, latents.float(), pipe.schedule.at(t)) for t in PLACES]).mean(0)
-    return World(name, psnr, over_runs(errors.double().numpy()), pictures, again)
+    near = tuple(
+        next(one for one in perfect.nearest(z[None].float()) if one.row != row)
+        for z, row in zip(latents, rows or [-1] * len(latents), strict=True)
+    )
+    away = over_runs([one.value for one in near])
+    return World(name, psnr, over_runs(errors.double().numpy()), away, pictures, again, near)
+
+
+def gap(found: Sequence[World]) -> Interval:
+    """By how many dB (1) of photo-like textures is below that of training pictures."""
+    psnr = {one.name: one.psnr for one in found}
+    return difference(psnr[TRAINED], psnr[PHOTO])
 
 
 def heard(pipe: TextToImage, strange: Sequence[str] = STRANGE, count: int = COUNT) -> Heard:

@@ -97,6 +97,12 @@ def over_runs(values: Sequence[float] | np.ndarray) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def difference(a: Interval, b: Interval) -> Interval:
+    """a − b of two that vary independently: the halves of their intervals add up as the sides of a right angle do."""
+    value, half = a.value - b.value, math.hypot(a.high - a.value, b.high - b.value)
+    return Interval(value, value - half, value + half)
+
+
 def exactly(value: float) -> Interval:
     """A number that no chance had a part in."""
     return Interval(value, value, value)

@@ -23,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.assumptions.line import over_runs
+from core.clock import Clock
 from core.errors import UserError
 from core.extras import TrainingSet
 from core.guidance import classifier_free
-from core.metrics import Interval
+from core.metrics import Interval, binomial
 from core.nets.configs import UNetConfig
 from core.nets.unet import UNet
 from core.noise import Noise
@@ -37,11 +38,11 @@ from core.toy import FiniteData
 from core.training.denoising import Latents, draw_noised
 from core.training.loop import WHOLE, RunConfig, Trainer
 
-LEAST, MOST_NAMES, MOST = 2, 4, 32  # names at least and at most, pictures at most
-DROPS = (0.0, 0.2)  # p of the two networks
+LEAST, MOST_NAMES, MOST = 2, 4, 16  # names at least and at most, pictures at most
+DROPS = (0.05, 0.5)  # the shares p that may be asked for; the other network always has p = 0
 FOLD = 2  # cells a side that are folded into one
-BATCH, RATE, AVERAGE = 14, 2e-3, 0.98
-SECONDS = 90.0  # of training, at most
+BATCH, RATE, AVERAGE = 14, 4e-3, 0.98
+LEARNING, SECONDS = 75.0, 90.0  # of training, and of everything, guidance on both networks too, at most
 TIMES = (100, 300, 500, 700)  # of a thousand, at which (2) and (3) are measured
 EACH = 8  # pictures at each of them
 MOVES = 14  # steps of DDIM of a sample
@@ -129,7 +130,7 @@ class Marks(NamedTuple):
 
 
 class Learnt(NamedTuple):
-    """Where both networks stand after so many steps, in the order of DROPS; `least` is (2) of the perfect denoiser."""
+    """Where the networks stand after so many steps, p = 0 first; `least` is (2) of the perfect denoiser."""
 
     step: int
     marks: tuple[Marks, ...]
@@ -137,30 +138,33 @@ class Learnt(NamedTuple):
     models: tuple[NetworkModel, ...]
 
 
-def learnt(few: Few, schedule: Schedule, steps: int, every: int = 25, seed: int = 0) -> Iterator[Learnt | None]:
-    """Train both networks from the same weights on the same pictures and noise; None after each step that is not measured.
-
-    Ends earlier where a machine is so slow that the steps take more than SECONDS.
+def learnt(
+    few: Few, schedule: Schedule, steps: int, drop: float, clock: Clock, every: int = 25, seed: int = 0
+) -> Iterator[Learnt | None]:
+    """Train networks with p = 0 and p = drop from the same weights on the same pictures and noise; None after each step that is
+    not measured. Ends when the clock is over.
     """
     run = RunConfig(steps, BATCH, RATE, warmup=20, cooldown=steps // 3, ema=AVERAGE, seed=seed)
     trainers, exam = [], Exam.of(few, schedule, seed)
-    for drop in DROPS:
+    for p in (0.0, drop):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            trainers.append(Trainer(Task(few, schedule, drop, run), None, torch.device("cpu")))
+            trainers.append(Trainer(Task(few, schedule, p, run), None, torch.device("cpu")))
     shown = [copy.deepcopy(trainer.network).eval().requires_grad_(False) for trainer in trainers]
     models = tuple(NetworkModel(network, schedule, "v") for network in shown)
     for step in range(1, steps + 1):
-        for trainer in trainers:
-            trainer.advance()
-        over = trainers[0].seconds + trainers[1].seconds > SECONDS
-        if step % every and step not in (3, 10, steps) and not over:
+        with clock:
+            for trainer in trainers:
+                trainer.advance()
+        if step % every and step not in (3, 10, steps) and not clock.over:
             yield None
             continue
-        for network, trainer in zip(shown, trainers, strict=True):
-            network.load_state_dict(trainer.average)
-        yield Learnt(step, tuple(exam.marks(few, model) for model in models), exam.least, models)
-        if over:
+        with clock:
+            for network, trainer in zip(shown, trainers, strict=True):
+                network.load_state_dict(trainer.average)
+            marks = tuple(exam.marks(few, model) for model in models)
+        yield Learnt(step, marks, exam.least, models)
+        if clock.over:
             return
 
 
@@ -212,9 +216,12 @@ class Made(NamedTuple):
     distance: Tensor
 
     def right(self, few: Few) -> Interval:
-        """The share whose nearest picture bears the name that was asked for, over the seeds."""
-        hits = (few.labels[self.nearest] == self.asked).double().reshape(-1, len(few.names)).mean(1)
-        return over_runs(hits.numpy())
+        """The share whose nearest picture bears the name that was asked for."""
+        return binomial(int((few.labels[self.nearest] == self.asked).sum()), len(self.asked))
+
+    def far(self, few: Few) -> Interval:
+        """The mean distance from the nearest picture, over the seeds."""
+        return over_runs(self.distance.double().reshape(-1, len(few.names)).mean(1).numpy())
 
 
 def made(few: Few, model: NetworkModel, gamma: float, seeds: Sequence[int]) -> Made:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from core.assumptions.approximation import HIGH, LOW, Nets, levels, training
 from core.assumptions.line import over_runs, unit_noise
+from core.clock import Clock
 from core.errors import UserError
-from core.metrics import Interval
+from core.metrics import Interval, binomial
 from core.prediction import Denoiser, unconditional
 from core.sampling import sample
 from core.schedules import Level, Schedule, make_path
@@ -30,6 +31,7 @@ SIDE, REACH = 64, 2.0  # points lie on a grid of 64 × 64 over [−2, 2]²
 MOST = 256  # points: the exact answer grows with them
 SPREAD = 0.06  # s of (1), about a cell of the grid
 DATA, FRESH, GROUPS = 8192, 1920, 8  # training points; points that are measured on, and groups of them for intervals
+SECONDS = 60.0  # of training and of what is shown meanwhile, at most
 FIELDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # sigma/alpha at which the field is shown
 ARROWS, SPAN = 13, 2.3  # arrows along a side of the field, and how far they reach
 SAMPLES, MOVES, NEAR = 320, 24, 3.0  # samples, steps of DDIM, and how many s from a drawn point counts as on it
@@ -65,15 +67,16 @@ class Field(NamedTuple):
     agreement: Interval
 
 
-def learnt(data: GaussianMixture, schedule: Schedule, width: int, steps: int, seed: int = 0) -> Iterator[Learnt]:
-    """Train one network of a width for so many steps of 256 points, and measure it every fifty."""
+def learnt(data: GaussianMixture, schedule: Schedule, width: int, steps: int, clock: Clock, seed: int = 0) -> Iterator[Learnt]:
+    """Train one network of a width for so many steps of 256 points, and measure it every fifty; ends when the clock is over."""
     generator, places = torch.Generator().manual_seed(seed), levels(schedule)
     exams = [Exam.of(data, at, FRESH // len(places), seed + index) for index, at in enumerate(places)]
     least = over_runs(np.mean([exam.losses(exam.exact) for exam in exams], 0))
-    for step, nets in training([data.sample(DATA, generator).float()], places, width, steps, generator):
-        said = [exam.asked(nets.denoiser(0)) for exam in exams]
-        losses = np.mean([exam.losses(eps) for exam, eps in zip(exams, said, strict=True)], 0)
-        parts = np.mean([exam.parts(eps) for exam, eps in zip(exams, said, strict=True)], 0)
+    for step, nets in training([data.sample(DATA, generator).float()], places, width, steps, generator, clock):
+        with clock:
+            said = [exam.asked(nets.denoiser(0)) for exam in exams]
+            losses = np.mean([exam.losses(eps) for exam, eps in zip(exams, said, strict=True)], 0)
+            parts = np.mean([exam.parts(eps) for exam, eps in zip(exams, said, strict=True)], 0)
         yield Learnt(step, over_runs(losses), least, over_runs(parts[0] / parts[1]), nets)
 
 
@@ -135,7 +138,7 @@ def samples(data: GaussianMixture, schedule: Schedule, denoise: Denoiser, seed: 
     path = make_path(schedule, sigmas=[*nsrs.tolist(), 0.0])
     *_, last = sample(denoise, path, "ddim", unit_noise(SAMPLES, 2, seed=seed))
     near = torch.cdist(last.x_next, data.means).amin(1) <= NEAR * SPREAD
-    return Samples(last.x_next, over_runs(grouped(near.double())))
+    return Samples(last.x_next, binomial(int(near.sum()), SAMPLES))
 
 
 def exact(data: GaussianMixture) -> Denoiser:

@@ -158,8 +158,9 @@ def trained_charts(now: Trained) -> list[Chart]:
     kinds = ("", "second", "third", "fourth")
     sizes, widths = sorted({size for _, size in now.errors}), sorted({width for width, _ in now.errors})
     last = max(widths, default=0)
+    early = f"; ended early at width {', '.join(map(str, now.short))}: this machine is slow" if now.short else ""
     return [
-        chart("Justified with both, limited by either", "Error against the exact ε on fresh data, three networks each",
+        chart("Justified with both, limited by either", f"Error against the exact ε on fresh data, three networks each{early}",
               axis("width", log=True), axis("E‖ε_θ − ε*‖² / E‖ε*‖²", log=True),
               *(series(f"{size} training points", [(w, now.errors[w, size]) for w in widths if (w, size) in now.errors], kind)
                 for size, kind in zip(sizes, kinds, strict=False))),
@@ -173,12 +174,16 @@ def trained_charts(now: Trained) -> list[Chart]:
 def world_rows(worlds: Sequence[World], heard: Heard | None) -> dict[str, Any]:
     """Assumption 6 as bars: each kind of picture, and words."""
     bars = [
-        bar_chart("Through the VAE and back", "dB, more is better", [(w.name, w.psnr) for w in worlds]),
-        bar_chart("Error of ε", "less is better; guessing costs 1", [(w.name, w.error) for w in worlds]),
-    ]
+        bar_chart("Justified at home, limited outside: the VAE", "PSNR through it and back, dB; more is better",
+                  [(w.name, w.psnr) for w in worlds]),
+        bar_chart("Justified at home, limited outside: the network", "Error of ε; less is better, guessing costs 1",
+                  [(w.name, w.error) for w in worlds]),
+        bar_chart("How far outside: the nearest training picture", "Distance of latents; of training pictures, to another one",
+                  [(w.name, w.away) for w in worlds]),
+    ]  # fmt: skip
     if heard is not None:
         both = [("trained names", heard.known), ("words from elsewhere", heard.strange)]
-        bars.append(bar_chart("How much words move ε", "share of ‖ε‖", both))
+        bars.append(bar_chart("Limited: words from elsewhere", "How much words move ε, as a share of ‖ε‖", both))
     return {"bars": bars}
 
 
@@ -209,9 +214,9 @@ def difference(a: Image, b: Image) -> Image:
     return images.fromarray(np.uint8(np.clip(2 * apart, 0, 255)))
 
 
-def triple(network: Image, perfect: Image) -> list[str]:
-    """Network, perfect, difference, as the page gets them."""
-    return [data_uri(image) for image in (network, perfect, difference(network, perfect))]
+def frame(network: Image, perfect: Image, alone: Image) -> list[str]:
+    """Network, perfect, their difference, and the perfect denoiser's own run, as the page gets them."""
+    return [data_uri(image) for image in (network, perfect, difference(network, perfect), alone)]
 
 
 # ------------------------------------------------------------------------------------------------- claims
@@ -227,6 +232,7 @@ def card(claim: Claim) -> dict[str, Any]:
     return {
         "id": claim.id, "row": claim.row, "theme": TITLES[claim.theme], "says": claim.says, "asks": claim.asks, "unit": claim.unit,
         "note": claim.note, "how": claim.doc, "paper": claim.paper, "slow": claim.slow,
+        "link": claim.link,
     }  # fmt: skip
 
 

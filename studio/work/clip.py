@@ -12,6 +12,7 @@ from torch import Tensor
 from core import contrast
 from core.contrast import Course, Guess
 from core.errors import UserError
+from core.metrics import Interval, binomial
 from core.pipeline import TextToImage, to_images, to_tensor
 from studio.figures.labs import axis, chart, number, series
 from studio.figures.latents import source_of
@@ -51,9 +52,15 @@ def matched(pipe: TextToImage, count: int, seed: int) -> Work:
         pictures.append(source_of(to_images(x)[0]))
         yield Partial({}, f"picture {len(pictures)} of {len(found.rows)}", len(pictures) / len(found.rows))
     cosines, tau = torch.cat(seen) @ texts.T, contrast.temperature(pipe)
-    right = int((cosines.argmax(1) == torch.arange(len(cosines))).sum())
-    line = f"{right} of {len(cosines)} pictures find their caption; by chance 1 would."
+    right, count = contrast.matches(cosines), len(cosines)
+    line = f"{right} of {count} pictures find their caption, {percent(binomial(right, count))}; by chance 1 would."
     return {"matrix": matrix(cosines, tau) | {"pictures": pictures, "captions": list(found.captions)}, "line": line}
+
+
+def percent(share: Interval) -> str:
+    """A share with its interval, as a sentence has it."""
+    value, low, high = (f"{100 * part:.0f}" for part in share)
+    return f"{value} % [{low}, {high}]"
 
 
 def matrix(cosines: Tensor, tau: float) -> View:
@@ -131,7 +138,7 @@ def taught(pipe: TextToImage, seed: int) -> Work:
     assert now is not None
     held = len(now.cosines)
     line = (f"From {now.losses[0][1]:.3f} (2·ln {now.size} = {2 * math.log(now.size):.3f}) to {tail(now):.3f}; τ from 1 to "
-            f"{now.tau:.2f}. Of {held} pictures that it never learnt from, {100 * now.right[-1][1]:.0f} % find their caption; by "
+            f"{now.tau:.2f}. Of {held} pictures that it never learnt from, {percent(now.right[-1][1])} find their caption; by "
             f"chance {100 / held:.0f} %.")  # fmt: skip
     return course(now) | {"line": line}
 

@@ -13,8 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from core.claims.table import number as said
+from core.clock import Clock
 from core.errors import UserError
 from core.live import pictures, points
+from core.metrics import Interval
 from core.pipeline import TextToImage, to_images
 from core.prediction import NetworkModel
 from core.schedules import make
@@ -24,9 +26,9 @@ from studio.formats.dots import Cells
 from studio.widgets.status import Partial, View
 
 Work = Generator[Partial | None, None, View]
-Far = dict[tuple[float, float], float]  # by share of dropped captions and scale: mean distance to the nearest picture
+Far = dict[tuple[float, float], Interval]  # by share of dropped captions and scale: mean distance to the nearest picture
 SHOW_EVERY = 0.3  # seconds
-STEPS = {"points": (100, 6000), "pictures": (30, 600)}  # that may be asked for
+STEPS = {"points": (100, 6000), "pictures": (30, 900)}  # that may be asked for
 GAMMAS = (-1.0, 0.0, 2.0, 6.0)
 SEEDS = (1, 2, 3)
 COLUMNS = 7  # of the strip of samples that improve
@@ -40,25 +42,31 @@ def of_points(cells: Cells, width: int, steps: int) -> Work:
     best = figures.samples(points.samples(data, schedule, exact))
     fixed = {"grid": figures.GRID, "cells": figures.flat(data.means), "best": best}
     found: list[points.Learnt] = []
-    shown, view = -SHOW_EVERY, dict(fixed)
-    for now in points.learnt(data, schedule, width, steps):
+    shown, view, clock = -SHOW_EVERY, dict(fixed), Clock(points.SECONDS)
+    for now in points.learnt(data, schedule, width, steps, clock):
         found.append(now)
-        if time.perf_counter() - shown < SHOW_EVERY and now.step < steps:
+        if time.perf_counter() - shown < SHOW_EVERY and now.step < steps and not clock.over:
             yield None
             continue
         shown = time.perf_counter()
-        denoise = now.nets.denoiser(0)
-        fields = [points.field(data, schedule.at_nsr(nsr), denoise) for nsr in points.FIELDS]
-        view = fixed | {
-            "charts": [figures.loss_chart(thinned(found)), figures.error_chart(thinned(found))],
-            "fields": [figures.field(one) for one in fields],
-            "made": figures.samples(points.samples(data, schedule, denoise)),
-        }
+        with clock:
+            denoise = now.nets.denoiser(0)
+            fields = [points.field(data, schedule.at_nsr(nsr), denoise) for nsr in points.FIELDS]
+            view = fixed | {
+                "charts": [figures.loss_chart(thinned(found)), figures.error_chart(thinned(found))],
+                "fields": [figures.field(one) for one in fields],
+                "made": figures.samples(points.samples(data, schedule, denoise)),
+            }
         yield Partial(view, f"{now.step} of {steps} training steps · loss {now.loss.value:.3f}", now.step / steps)
     last = found[-1]
-    line = (f"{last.step} steps: loss {last.loss.value:.3f}, and no answer has less than {last.least.value:.3f}. "
-            f"The learnt ε is off the exact one by {100 * last.error.value:.1f} % of it.")  # fmt: skip
+    line = (f"{early(last.step, steps)}{last.step} steps: loss {last.loss.value:.3f}, and no answer has less than "
+            f"{last.least.value:.3f}. The learnt ε is off the exact one by {100 * last.error.value:.1f} % of it.")  # fmt: skip
     return view | {"line": line}
+
+
+def early(step: int, steps: int) -> str:
+    """What the last line begins with where the time was over before the steps were."""
+    return "" if step == steps else f"Ended at {step} of {steps} steps: this machine is slow. "
 
 
 def thinned(found: Sequence[Any], most: int = 30) -> list[Any]:
@@ -71,33 +79,33 @@ def thinned(found: Sequence[Any], most: int = 30) -> list[Any]:
 # ------------------------------------------------------------------------------------------------- pictures
 
 
-def of_pictures(pipe: TextToImage, names: str, steps: int) -> Work:
-    """Two small U-Nets learn the pictures with these names; then guidance is tried on both."""
+def of_pictures(pipe: TextToImage, names: str, steps: int, drop: float) -> Work:
+    """Two small U-Nets learn the pictures with these names, one with dropped captions; then guidance is tried on both."""
     if lacks := pipe.extras.missing("latents"):
         raise UserError(lacks)
     few = pictures.Few.of(pipe.extras.training, names)
     found: list[pictures.Learnt] = []
-    strip = Strip(pipe, few)
+    strip, clock = Strip(pipe, few), Clock(pictures.LEARNING)
     view: View = {"strip": strip.view()}
     yield Partial(view, f"{len(few.latents)} pictures of {len(few.names)} names", 0)
-    for now in pictures.learnt(few, pipe.schedule, steps):
+    for now in pictures.learnt(few, pipe.schedule, steps, drop, clock):
         if now is None:
             yield None
             continue
         found.append(now)
-        view = {"charts": figures.few_charts(thinned(found), pictures.DROPS), "strip": strip.view()}
+        view = {"charts": figures.few_charts(thinned(found), (0.0, drop)), "strip": strip.view()}
         line = f"{now.step} of {steps} training steps of both networks"
         yield Partial(view, line, 0.8 * now.step / steps)
-        if strip.wants(now.step, steps):
-            strip.add(now.step, now.models[-1])
+        if strip.wants(now.step, steps) or clock.over:
+            with clock:
+                strip.add(now.step, now.models[-1])
             view |= {"strip": strip.view()}
             yield Partial(view, line, 0.8 * now.step / steps)
     far: Far = {}
-    for rows, far in guided(pipe, few, found[-1]):
+    for rows, far in guided(pipe, few, found[-1], (0.0, drop), Clock(pictures.SECONDS - clock.spent)):
         view |= {"guided": {"gammas": list(GAMMAS), "names": list(few.names), "rows": rows}}
-        yield Partial(view, "guidance on both networks", 0.8 + 0.2 * len(far) / (len(GAMMAS) * len(pictures.DROPS)))
-    cut = "" if found[-1].step == steps else f"Ended at {found[-1].step} steps: this machine is slow. "
-    return view | {"line": cut + verdict(far)}
+        yield Partial(view, "guidance on both networks", 0.8 + 0.1 * len(far) / len(GAMMAS))
+    return view | {"line": early(found[-1].step, steps) + verdict(far, drop)}
 
 
 class Strip:
@@ -124,28 +132,39 @@ class Strip:
         return {"names": list(self.few.names), "steps": list(self.steps), "cells": list(self.cells), "near": list(self.near)}
 
 
-def guided(pipe: TextToImage, few: pictures.Few, last: pictures.Learnt) -> Iterator[tuple[list[View], Far]]:
-    """Both networks under every scale: pictures of each name, and how many are nearest to one of the name asked for."""
-    rows: list[View] = []
+def guided(
+    pipe: TextToImage, few: pictures.Few, last: pictures.Learnt, drops: Sequence[float], clock: Clock
+) -> Iterator[tuple[list[View], Far]]:
+    """Both networks under every scale until the clock is over: pictures of each name, how many are nearest to one of the name
+    asked for, and how far from it.
+    """
+    rows: list[View] = [{"name": figures.arm(drop), "cells": []} for drop in drops]
     far: Far = {}
-    for drop, model in zip(pictures.DROPS, last.models, strict=True):
-        row: View = {"name": figures.arm(drop), "cells": []}
-        rows.append(row)
-        for gamma in GAMMAS:
-            made = pictures.made(few, model, gamma, SEEDS)
-            far[drop, gamma] = float(made.distance.mean())
-            shown = thumbs(pipe, few.unfolded(made.z[: len(few.names)]))
-            cell = {"src": shown, "right": figures.interval(made.right(few)), "far": figures.number(far[drop, gamma])}
-            row["cells"].append(cell)
+    for gamma in GAMMAS:
+        for row, drop, model in zip(rows, drops, last.models, strict=True):
+            with clock:
+                made = pictures.made(few, model, gamma, SEEDS)
+                far[drop, gamma] = made.far(few)
+                shown = thumbs(pipe, few.unfolded(made.z[: len(few.names)]))
+            told = {"right": figures.interval(made.right(few)), "far": figures.interval(far[drop, gamma])}
+            row["cells"].append({"src": shown} | told)
             yield [dict(one, cells=list(one["cells"])) for one in rows], far
+            if clock.over:
+                return
 
 
-def verdict(far: Far) -> str:
-    """What guidance did to both, in a sentence."""
-    most = GAMMAS[-1]
-    without, dropped = (far[drop, most] for drop in pictures.DROPS)
-    return (f"At γ = {most:g} the pictures lie {said(without)} from the nearest training picture if no caption was dropped, "
-            f"{said(dropped)} if {100 * pictures.DROPS[-1]:.0f} % were.")  # fmt: skip
+def verdict(far: Far, drop: float) -> str:
+    """What the greatest scale that both were tried at did to them, in a sentence."""
+    tried = [gamma for gamma in GAMMAS if (drop, gamma) in far]
+    if not tried:
+        return "There was no time to try guidance on both networks."
+    without, dropped = (far[p, tried[-1]] for p in (0.0, drop))
+    return (f"At γ = {tried[-1]:g} the pictures lie {within(without)} from the nearest training picture if no caption was dropped, "
+            f"{within(dropped)} if {100 * drop:.0f} % were.")  # fmt: skip
+
+
+def within(value: Interval) -> str:
+    return f"{said(value.value)} [{said(value.low)}, {said(value.high)}]"
 
 
 def thumbs(pipe: TextToImage, z: Tensor) -> list[str]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from core.assumptions import approximation, closed_world, forward, moves, walks
-from core.assumptions.line import Line, kolmogorov, over_runs, wasserstein
+from core.assumptions.line import Line, difference, kolmogorov, over_runs, wasserstein
+from core.metrics import Interval
+from core.perfect import Perfect
+from core.pipeline import TextToImage, load_pipeline
 from core.prediction import unconditional
 from core.schedules import CLEAN, make
 from core.toy import GaussianMixture, ring, two_peaks
+from tests.core.tiny import write_tiny
 
 SCHEDULE = make("linear")
 
@@ -48,6 +54,13 @@ def test_the_interval_of_runs_is_students() -> None:
     low, high = stats.t.interval(0.95, 7, values.mean(), values.std(ddof=1) / np.sqrt(8))
     assert over_runs(values) == pytest.approx((values.mean(), low, high), abs=1e-3)
     assert np.isnan(over_runs([1.0]).low)
+
+
+def test_the_interval_of_a_difference_covers_the_true_one_as_often_as_it_says() -> None:
+    random = np.random.default_rng(3)
+    a, b = 0.5 + random.standard_normal((2000, 12)), 2 * random.standard_normal((2000, 12))
+    found = [difference(over_runs(x), over_runs(y)) for x, y in zip(a, b, strict=True)]
+    assert np.mean([one.low <= 0.5 <= one.high for one in found]) == pytest.approx(0.955, abs=0.02)
 
 
 # ------------------------------------------------------------------------------------------------- 1: the forward process
@@ -179,6 +192,16 @@ def test_training_tells_of_itself_and_gets_better() -> None:
     curve = seen[-1].curves[16, 256]
     assert [step for step, _ in curve] == [50, 100, 150] and seen[-1].part == 1
     assert curve[-1][1] < curve[0][1] < 1 and seen[-1].errors[16, 256].low < seen[-1].errors[16, 256].high
+    assert seen[-1].short == ()
+
+
+def test_on_a_slow_machine_every_width_is_trained_a_little_and_said_to_have_ended_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approximation, "SECONDS", 0.0)
+    seen = list(approximation.trained(ring(), SCHEDULE, (8, 16), (8, 64), seeds=2))
+    assert [now.short for now in seen] == [(8,), (8, 16)] and [now.part for now in seen] == [0.5, 1]
+    assert {key: [step for step, _ in curve] for key, curve in seen[-1].curves.items()} == {
+        (width, size): [1] for width in (8, 16) for size in (8, 64)
+    }
 
 
 # ------------------------------------------------------------------------------------------------- 6: the closed world
@@ -195,3 +218,38 @@ def test_textures_have_the_spectrum_of_photographs() -> None:
 def test_shapes_are_one_colour_on_white() -> None:
     for picture in closed_world.shapes(6, 32):
         assert len(picture.flatten(1).T.unique(dim=0)) == 2 and (picture == 1).all(0).any()
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory: pytest.TempPathFactory) -> TextToImage:
+    return load_pipeline(write_tiny(Path(tmp_path_factory.mktemp("tiny"))), device="cpu")
+
+
+def test_the_nearest_training_picture_is_nearest_and_never_the_picture_itself(pipe: TextToImage) -> None:
+    known, perfect = pipe.extras.training.latents.float(), Perfect.of(pipe)
+    x = closed_world.shapes(3, pipe.size)
+    z = pipe.vae.encode(x).mean * pipe.vae.config.scaling_factor
+    d = torch.cdist(z.flatten(1), known.flatten(1)) / z[0].numel() ** 0.5
+    found = closed_world.world(pipe, perfect, "shapes", x)
+    assert [near.row for near in found.near] == d.argmin(1).tolist()
+    assert found.away == pytest.approx(over_runs(d.amin(1).detach().numpy()), rel=1e-4)
+    own = d.argmin(1).tolist()
+    rest = closed_world.world(pipe, perfect, "as if they were these", x, own)
+    assert [near.row for near in rest.near] == d.scatter(1, torch.tensor(own)[:, None], torch.inf).argmin(1).tolist()
+
+
+def test_training_pictures_are_compared_with_their_neighbours_and_the_gap_has_an_interval(pipe: TextToImage) -> None:
+    found = list(closed_world.worlds(pipe, count=4))
+    rows = [int((i + 0.5) * 3) for i in range(4)]  # every third of twelve
+    assert all(near.row != row for near, row in zip(found[0].near, rows, strict=True))
+    gap = closed_world.gap(found)
+    assert gap.value == pytest.approx(found[0].psnr.value - found[2].psnr.value) and gap.low < gap.value < gap.high
+
+
+def test_the_gap_is_between_training_pictures_and_textures_in_any_order() -> None:
+    def world(name: str, psnr: float) -> closed_world.World:
+        nothing = torch.zeros(0)
+        return closed_world.World(name, Interval(psnr, psnr - 3, psnr + 3), *[Interval(0, 0, 0)] * 2, nothing, nothing, ())
+
+    worlds = [world("photo-like textures", 10), world("your picture", 50), world("training pictures", 40)]
+    assert closed_world.gap(worlds) == pytest.approx((30, 30 - 18**0.5, 30 + 18**0.5))

@@ -93,7 +93,8 @@ def test_before_anything_is_learnt_the_loss_is_2_ln_n(seed: int) -> None:
 
 def test_it_learns_to_match_pictures_that_it_never_saw() -> None:
     *_, last = contrast.taught(colours(), steps=150)
-    assert last.losses[-1][1] < 0.7 * last.losses[0][1] and last.right[-1][1] > 4 / 32 and last.right[0][1] <= 4 / 32
+    assert last.losses[-1][1] < 0.7 * last.losses[0][1] and last.right[-1][1].low > 4 / 32 and last.right[0][1].value <= 4 / 32
+    assert last.right[-1][1].value == contrast.matches(last.cosines) / len(last.cosines)
     assert last.step == 150 and len(last.losses) == 151
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 import torch
 
 from core.assumptions.approximation import Nets
+from core.assumptions.line import over_runs
+from core.clock import Clock
 from core.errors import UserError
 from core.extras import Origin, TrainingSet
 from core.live import pictures, points
+from core.metrics import binomial
 from core.schedules import make
 
 LINEAR, COSINE = make("linear"), make("cosine")
+EVER = Clock(math.inf)  # a busy machine must not end a training that a test waits for
 RING = [(52, 31), (31, 52), (10, 31), (31, 10)]
 
 
@@ -22,7 +27,7 @@ RING = [(52, 31), (31, 52), (10, 31), (31, 10)]
 
 @pytest.fixture(scope="module")
 def course() -> list[points.Learnt]:
-    return list(points.learnt(points.mixture(RING), LINEAR, 32, 600))
+    return list(points.learnt(points.mixture(RING), LINEAR, 32, 600, EVER))
 
 
 def test_the_field_of_one_point_is_its_gaussians() -> None:
@@ -90,9 +95,7 @@ def few() -> pictures.Few:
 
 @pytest.fixture(scope="module")
 def learnt(few: pictures.Few) -> list[pictures.Learnt]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "SECONDS", math.inf)  # a busy machine must not end it
-        return [now for now in pictures.learnt(few, COSINE, 90, 45) if now is not None]
+    return [now for now in pictures.learnt(few, COSINE, 90, 0.2, EVER, 45) if now is not None]
 
 
 def test_folding_changes_neither_pictures_nor_distances(few: pictures.Few) -> None:
@@ -137,7 +140,25 @@ def test_captions_ask_for_their_pictures_and_without_dropping_the_empty_prompt_i
     assert wide[1] < wide[0]
 
 
-def test_a_slow_machine_ends_early_with_what_it_has(few: pictures.Few, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "SECONDS", 0.0)
-    (only,) = list(pictures.learnt(few, COSINE, 100))
+def test_a_slow_machine_ends_early_with_what_it_has(few: pictures.Few) -> None:
+    (only,) = list(pictures.learnt(few, COSINE, 100, 0.2, Clock(0)))
     assert only is not None and only.step == 1
+    (first,) = list(points.learnt(points.mixture(RING), LINEAR, 8, 600, Clock(0)))
+    assert first.step == 1 and first.loss.value > first.least.value
+
+
+def test_the_clock_stands_still_while_others_have_their_turn(few: pictures.Few) -> None:
+    clock = Clock(math.inf)
+    running = pictures.learnt(few, COSINE, 2, 0.2, clock)
+    next(running)
+    before = clock.spent
+    time.sleep(0.2)
+    assert clock.spent == before > 0
+    next(running)
+    assert clock.spent > before
+
+
+def test_distances_and_hits_of_samples_have_intervals(few: pictures.Few) -> None:
+    asked, far = torch.tensor([0, 1, 0, 1, 0, 1]), torch.tensor([1.0, 3.0, 2.0, 4.0, 3.0, 5.0])
+    made = pictures.Made(torch.zeros(6, 16, 4, 4), asked, torch.tensor([0, 2, 1, 3, 0, 0]), far)
+    assert made.far(few) == pytest.approx(over_runs([2.0, 3.0, 4.0])) and made.right(few) == binomial(5, 6)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import numpy as np
 import pytest
+from PIL import Image
 
 from core import Recipe, load_pipeline
 from core.assumptions import forward, moves
@@ -20,13 +23,20 @@ from core.assumptions.line import exactly
 from core.claims import CLAIMS
 from core.errors import UserError
 from core.metrics import Interval
+from core.sampling import SAMPLERS
 from studio.figures import labs as figures
+from studio.figures.strip import MOST_FRAMES
+from studio.formats.links import from_query
 from studio.service.engine import Engine
 from studio.tabs.labs.assumptions import CHOICES, TEXTS, one_step
 from studio.tabs.labs.bench import measuring
+from studio.tabs.labs.desk import canvas, remembered, unseen
+from studio.widgets.settings import PAGE
+from studio.work import closed_world
 from studio.work import labs as lab_work
+from studio.work import perfect as perfect_work
 from tests.core.tiny import write_tiny
-from tests.studio.fakes import shown
+from tests.studio.fakes import shown, stated
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +46,29 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     made.close()
 
 
-
-
-
 def intervals(chart: dict[str, Any], name: str) -> list[list[float]]:
     return next(one["points"] for one in chart["series"] if one["name"] == name)
+
+
+# ------------------------------------------------------------------------------------------------- what is shown of a canvas
+
+
+def test_what_a_canvas_shows_is_remembered_as_far_as_its_widgets_can_hold_it() -> None:
+    with gr.Blocks() as demo:
+        level = unseen(gr.Number, 2, "Level", minimum=0, maximum=5)
+        kind = unseen(gr.Radio, "rows", "Kind", choices=["rows", "columns"])
+        made = canvas("curves", "labs", {})
+        assert remembered(made, level=level, kind=kind) == {"level": level, "kind": kind}
+    remember, hear = (fn.fn for fn in demo.fns.values())
+    assert made.props["level"] == 2 and made.props["kind"] == "rows"
+    assert remember(gr.EventData(None, {"level": 4, "kind": "columns", "other": 1})) == {level: 4, kind: "columns"}
+    assert remember(gr.EventData(None, {"level": 6, "kind": ["rows"]})) == remember(gr.EventData(None, "x")) == {}
+    assert {name: value for name, value in hear(3, "rows").items() if name in ("level", "kind")} == {"level": 3, "kind": "rows"}
+
+
+def test_nobody_is_offered_to_hide_what_nobody_sees(engine: Engine) -> None:
+    names = stated(engine)["labs"].names
+    assert "part" in names and not {"claim", "step", "tau", "matrix", "pixel_down", "level", "points"} & set(names)
 
 
 # ------------------------------------------------------------------------------------------------- assumptions
@@ -92,6 +120,8 @@ def test_errors_of_training_are_drawn_by_width_and_amount_of_data() -> None:
     assert errors["series"][0]["points"] == [[8, 0.5, 0.4, 0.6], [16, 0.3, 0.2, 0.4]]
     assert course["series"][0]["points"] == [[50, 0.4, None, None], [100, 0.3, None, None]]
     assert figures.trained_charts(Trained())[0]["series"] == []
+    assert "slow" not in errors["note"] and "at width 8, 16: this machine is slow" in figures.trained_charts(
+        Trained(short=(8, 16)))[0]["note"]  # fmt: skip
 
 
 def test_one_step_is_drawn_with_its_gaussian_of_the_same_mean_and_spread() -> None:
@@ -116,10 +146,30 @@ def test_every_assumption_has_its_text_and_its_work() -> None:
 
 
 def test_the_closed_world_shows_three_worlds_and_words(engine: Engine) -> None:
-    seen, view = shown(lab_work.closed_world_of(engine.pipe))
-    assert len(seen) == 3 and [len(bar["bars"]) for bar in view["bars"]] == [3, 3, 2]
+    seen, view = shown(closed_world.measured(engine.pipe))
+    assert len(seen) == 3 and [len(bar["bars"]) for bar in view["bars"]] == [3, 3, 3, 2]
     assert all(low <= value <= high for bar in view["bars"] for _, value, low, high in bar["bars"])
-    assert all(source.startswith("data:image/png") for world in view["pictures"] for row in world["rows"] for source in row)
+    sources = [source for world in view["pictures"] for row in world["rows"] for source in row]
+    assert all(source.startswith("data:image/png") for source in sources)
+    assert all(len(world["near"]) == len(world["rows"][0]) for world in view["pictures"])
+    assert all("(MIT)" in near["name"] and near["away"] > 0 for world in view["pictures"] for near in world["near"])
+    assert re.search(r"lose -?\d+ dB \[-?\d+, -?\d+\] more", view["line"])
+
+
+def test_an_upload_is_cropped_to_its_middle_square(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(closed_world.closed_world, "worlds", lambda pipe, own, count: given.append(own) or iter(()))
+    wide = Image.new("RGB", (96, 32), (255, 0, 0))
+    wide.paste((0, 255, 0), (32, 0, 64, 32))
+    with pytest.raises(KeyError):  # no world, no gap
+        shown(closed_world.measured(engine.pipe, wide))
+    assert given[0].shape == (1, 3, 32, 32) and (given[0][0, 1] == 1).all() and (given[0][0, 0] == -1).all()
+
+
+def test_every_lab_says_what_justifies_its_assumption_and_what_limits_it(engine: Engine) -> None:
+    _, view = shown(closed_world.measured(engine.pipe))
+    titles = " ".join(bar["title"].lower() for bar in view["bars"])
+    assert "justified" in titles and "limited" in titles
 
 
 # ------------------------------------------------------------------------------------------------- the perfect denoiser
@@ -130,22 +180,50 @@ RUN = Recipe(prompt="a red cat", steps=5, sampler="ddim", gamma=2, seed=1, width
 
 @pytest.mark.parametrize("named", [False, True])
 def test_a_run_is_shown_step_by_step_first_roughly_then_finely(engine: Engine, named: bool) -> None:
-    seen, view = shown(lab_work.compared(engine, RUN, named))
-    assert len(view["frames"]) == len(view["steps"]) == 5 and all(len(frame) == 3 for frame in view["frames"])
+    seen, view = shown(perfect_work.compared(engine, RUN, named))
+    assert len(view["frames"]) == len(view["steps"]) == 5 and all(len(frame) == 4 for frame in view["frames"])
     first = next(event for event in seen if event.view.get("steps"))
     assert all(rough != fine for rough, fine in zip(first.view["frames"], view["frames"], strict=True))
-    assert all({step["first"], step["near"][0][0]} <= {int(row) for row in view["nearest"]} for step in view["steps"])
+    known = {int(row) for row in view["nearest"]}
+    assert all({step["first"], step["near"][0], step["alone"][0]} <= known for step in view["steps"])
     assert view["open"] == (6 if named else 12) and "ms a step" in view["line"]
 
 
-def test_a_prompt_without_a_trained_name_is_told_so(engine: Engine) -> None:
-    with pytest.raises(UserError, match="no trained name"):
-        shown(lab_work.compared(engine, RUN.replace(prompt="qzxv"), True))
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_the_perfect_denoiser_alone_ends_in_a_training_picture_and_the_network_does_not(engine: Engine, sampler: str) -> None:
+    _, view = shown(perfect_work.compared(engine, RUN.replace(sampler=sampler, end="clean"), False))
+    network, alone = view["ends"]
+    assert alone["near"][1] < 2e-3 < 0.05 < network["near"][1] and view["left"] == 0
+    assert alone["near"][0] == view["steps"][-1]["alone"][0] and alone["src"] != network["src"]
+
+
+def test_a_run_that_ends_with_noise_says_how_much_of_it_keeps_the_perfect_one_from_its_picture(engine: Engine) -> None:
+    _, view = shown(perfect_work.compared(engine, RUN, False))
+    assert 0 < view["ends"][1]["near"][1] < 2 * view["left"]
+
+
+def test_the_perfect_run_keeps_to_the_pictures_that_the_prompt_names(engine: Engine) -> None:
+    _, view = shown(perfect_work.compared(engine, RUN.replace(end="clean"), True))
+    assert view["named"] == "red cat" and view["nearest"][str(view["ends"][1]["near"][0])]["name"].startswith("red cat")
+
+
+def test_of_a_long_run_some_steps_have_frames_and_keep_their_numbers(engine: Engine) -> None:
+    _, view = shown(perfect_work.compared(engine, RUN.replace(steps=90), False))
+    numbers = [step["k"] for step in view["steps"]]
+    assert len(numbers) == len(view["frames"]) == MOST_FRAMES and (numbers[0], numbers[-1], view["moves"]) == (1, 90, 90)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [({"prompt": "qzxv"}, "no trained name"), ({"width": 64, "height": 64}, "32×32 pixels"),
+     ({"branch": {"step": 2, "changes": {"gamma": 0.0}}}, "the run that it began as")],
+)  # fmt: skip
+def test_a_run_that_has_no_place_beside_the_perfect_denoiser_is_refused(engine: Engine, changes: Any, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        shown(perfect_work.compared(engine, RUN.replace(**changes), True))
 
 
 def test_the_difference_is_black_where_pictures_agree() -> None:
-    from PIL import Image
-
     a, b = Image.new("RGB", (4, 4), (10, 20, 30)), Image.new("RGB", (4, 4), (40, 50, 60))
     assert np.asarray(figures.difference(a, a)).max() == 0 and np.asarray(figures.difference(a, b)).min() == 60
 
@@ -158,6 +236,16 @@ def test_there_is_a_card_for_every_claim_with_its_question() -> None:
     assert {card["id"] for card in made} == set(CLAIMS) and all(card["asks"] and card["how"] for card in made)
     themes = [card["theme"] for card in made]
     assert sum(a != b for a, b in itertools.pairwise(themes)) == len(set(themes)) - 1  # each theme in one piece
+
+
+def test_each_claim_leads_to_a_state_that_the_app_has(engine: Engine) -> None:
+    settings = stated(engine)
+    assert [one.id for one in CLAIMS.values() if not one.link] == ["benchmark_numbers"]
+    for query in [*(one.link for one in CLAIMS.values() if one.link), *(f"?v=1&tab=labs&view.claim={name}" for name in CLAIMS)]:
+        link = from_query(dict(parse_qsl(query.removeprefix("?"), keep_blank_values=True)))
+        _, rest, odd = settings[link.places["tab"]].of_link(link)
+        assert not link.notice and odd == [] and rest == {}, query
+        assert link.view.get(PAGE, "") in ("", *settings[link.places["tab"]].page_ids), query
 
 
 def test_a_measured_claim_brings_number_verdict_and_replay(engine: Engine) -> None:

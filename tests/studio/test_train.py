@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Any
 import pytest
 
 from core import Recipe, load_pipeline
+from core.clock import Clock
 from core.errors import UserError
-from core.live import pictures
+from core.live import pictures, points
 from core.live.points import MOST, SIDE
+from core.metrics import Interval
 from studio.formats import dots
 from studio.service.engine import USUAL, Engine
 from studio.service.jobs import Done, Stopped
@@ -70,7 +74,8 @@ def test_an_empty_drawing_is_written_but_not_trained_on() -> None:
 # ------------------------------------------------------------------------------------------------- trainings
 
 
-def test_points_are_learnt_in_short_slices_and_every_view_is_whole() -> None:
+def test_points_are_learnt_in_short_slices_and_every_view_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_work, "Clock", lambda most: Clock(math.inf))
     seen, view = worked(train_work.of_points(dots.read("ring"), 16, 200))
     shown = [one for one in seen if isinstance(one, Partial)]
     whole = {"charts", "fields", "made", "best", "cells", "grid"}
@@ -83,19 +88,41 @@ def test_points_are_learnt_in_short_slices_and_every_view_is_whole() -> None:
     assert view["line"].startswith("200 steps")
 
 
-def test_pictures_are_learnt_by_both_networks_and_guided(engine: Engine) -> None:
-    seen, view = worked(train_work.of_pictures(engine.pipe, some_names(engine), 30))
+def test_pictures_are_learnt_by_both_networks_and_guided(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_work, "Clock", lambda most: Clock(math.inf))  # a busy machine must not end it
+    seen, view = worked(train_work.of_pictures(engine.pipe, some_names(engine), 30, 0.5))
     assert any(one is None for one in seen)  # the engine gets a word in after every step
     assert view["strip"]["steps"][0] == 3 and view["strip"]["steps"][-1] == 30 and len(view["strip"]["near"]) == 2
-    assert [len(row["cells"]) for row in view["guided"]["rows"]] == [len(train_work.GAMMAS)] * len(pictures.DROPS)
+    assert [len(row["cells"]) for row in view["guided"]["rows"]] == [len(train_work.GAMMAS)] * 2
+    cells = [cell for row in view["guided"]["rows"] for cell in row["cells"]]
+    assert all(low < value < high for cell in cells for value, low, high in [cell["far"]])
+    assert view["guided"]["rows"][1]["name"] == "50 % of captions dropped"
     parts = [one.part for one in seen if one is not None]
     assert parts == sorted(parts) and parts[-1] == pytest.approx(1)
-    assert "At γ = 6" in view["line"]
+    assert re.fullmatch(r"At γ = 6 the pictures lie .+ \[.+\] from .+, .+ \[.+\] if 50 % were\.", view["line"])
 
 
 def test_a_slow_machine_says_that_it_ended_early(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "LEARNING", 0.0)
+    view = worked(train_work.of_pictures(engine.pipe, some_names(engine), 30, 0.2))[1]
+    assert view["line"].startswith("Ended at 1 of 30 steps") and "At γ = " in view["line"]
+    assert view["strip"]["steps"] == [1] and len(view["charts"]) == 2
+    monkeypatch.setattr(points, "SECONDS", 0.0)
+    view = worked(train_work.of_points(dots.read("ring"), 16, 200))[1]
+    assert view["line"].startswith("Ended at 1 of 200 steps") and len(view["fields"]) == len(points.FIELDS)
+
+
+def test_guidance_on_both_ends_with_the_time_and_keeps_what_it_has(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "LEARNING", 0.0)
     monkeypatch.setattr(pictures, "SECONDS", 0.0)
-    assert worked(train_work.of_pictures(engine.pipe, some_names(engine), 30))[1]["line"].startswith("Ended at 1 steps")
+    view = worked(train_work.of_pictures(engine.pipe, some_names(engine), 30, 0.2))[1]
+    assert [len(row["cells"]) for row in view["guided"]["rows"]] == [1, 0]
+    assert view["line"].endswith("There was no time to try guidance on both networks.") and view["strip"]["near"]
+
+
+def test_the_verdict_is_on_the_greatest_scale_that_both_were_tried_at() -> None:
+    far = {(0.0, -1.0): Interval(1, 0.9, 1.1), (0.2, -1.0): Interval(0.5, 0.4, 0.6), (0.0, 0.0): Interval(2, 1, 3)}
+    assert train_work.verdict(far, 0.2).startswith("At γ = -1 the pictures lie 1 [0.9, 1.1] from")
 
 
 def test_curves_keep_their_ends_when_they_are_thinned() -> None:
@@ -109,7 +136,7 @@ def test_a_picture_passes_a_training_and_stop_ends_it_within_a_step(engine: Engi
         ended: list[str] = []
 
         async def training() -> None:
-            work = lambda: train_work.of_pictures(engine.pipe, some_names(engine), 600)  # noqa: E731
+            work = lambda: train_work.of_pictures(engine.pipe, some_names(engine), 600, 0.2)  # noqa: E731
             with engine.compute(work, "trainer@here", PRICES["emoji"]) as job:
                 async for event in job:
                     ended.extend(["stopped"] if isinstance(event, Stopped) else [])

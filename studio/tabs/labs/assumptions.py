@@ -21,7 +21,8 @@ from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import one_of, real
 from studio.widgets.settings import Settings
 from studio.widgets.uploads import SafeImage
-from studio.work.labs import ASSUMPTIONS, Work, closed_world_of, of
+from studio.work.closed_world import measured
+from studio.work.labs import ASSUMPTIONS, of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,16 +67,7 @@ def page(engine: Engine) -> Settings:
 def work_of(engine: Engine, name: Any, image: Image | None) -> Any:
     """The work of one assumption; raises UserError for none of them."""
     name = one_of("assumption", name, TEXTS)
-    return functools.partial(of, name, ASSUMPTIONS[name] if name != WORLD else functools.partial(outside, engine, image))
-
-
-def outside(engine: Engine, image: Image | None) -> Work:
-    """The closed world, with a visitor's picture if there is one."""
-    from core.pipeline import to_tensor
-
-    side = engine.pipe.size
-    own = None if image is None else to_tensor([image.resize((side, side))])
-    return closed_world_of(engine.pipe, own)
+    return functools.partial(of, name, ASSUMPTIONS[name] if name != WORLD else functools.partial(measured, engine.pipe, image))
 
 
 def one_step(beta: Any, at: Any) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from typing import Any
 
 import gradio as gr
 
-from core.live.points import MOST, SIDE
+from core.live.pictures import DROPS
+from core.live.points import FIELDS, MOST, SIDE
 from core.recipe import MAX_TEXT
 from studio.formats import dots
 from studio.service.engine import USUAL, Engine
-from studio.tabs.labs.desk import buttons, canvas, worked
+from studio.tabs.labs.desk import buttons, canvas, remembered, unseen, worked
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, LATEX, PRIVATE, scripts, texts
-from studio.widgets.checks import one_of, whole
+from studio.widgets.checks import one_of, real, whole
 from studio.widgets.settings import Settings
 from studio.work.train import STEPS, of_pictures, of_points
 
@@ -62,7 +63,9 @@ def drawing(engine: Engine) -> dict[str, Any]:
                               elem_id="train-steps")  # fmt: skip
             pair = buttons("Train", "points")
     made = worked(engine, canvas("points", "labs-points", {"idle": IDLE[POINTS]}), pair)
-    points = gr.Textbox(FIRST, label="Drawn points", max_length=2 * MOST, elem_classes="labs-hidden", elem_id="train-points")
+    most = len(FIELDS) - 1
+    view = remembered(made.stage, level=unseen(gr.Number, 2, "Noise level of the field", minimum=0, maximum=most, precision=0))
+    points = unseen(gr.Textbox, FIRST, "Drawn points", max_length=2 * MOST, elem_id="train-points")
 
     def draw(event: gr.EventData) -> str:
         data = event._data if isinstance(event._data, dict) else {}
@@ -88,7 +91,7 @@ def drawing(engine: Engine) -> dict[str, Any]:
     pad.draw(draw, None, points, queue=False, **PRIVATE)
     points.change(show, points, pad, queue=False, **PRIVATE)
     made.go.click(train, [points, width, steps], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
-    return {"points": points, "width": width, "training": steps}
+    return {"points": points, "width": width, "training": steps, **view}
 
 
 def board() -> gr.HTML:
@@ -105,18 +108,21 @@ def handful(engine: Engine) -> dict[str, Any]:
         names = gr.Textbox("red apple, rocket, cat face, tulip", label="Names of emoji, with commas", max_lines=1,
                            max_length=MAX_TEXT, scale=4, elem_id="train-names")  # fmt: skip
         low, high = STEPS["pictures"]
-        steps = gr.Slider(low, high, 240, step=30, label="Training steps", info="of both networks, 14 noisy pictures each", scale=2,
+        steps = gr.Slider(low, high, 480, step=30, label="Training steps", info="of both networks, 14 noisy pictures each", scale=2,
                           elem_id="train-rounds")  # fmt: skip
+        drop = gr.Slider(*DROPS, 0.2, step=0.05, label="Dropped captions", info="share, of the second network", scale=2,
+                         elem_id="train-drop")  # fmt: skip
     pair = buttons("Train", "few")
     made = worked(engine, canvas("few", "labs-few", {"idle": IDLE[PICTURES]}), pair)
 
-    def work(names: Any, steps: Any) -> tuple[Any, float]:
+    def work(names: Any, steps: Any, drop: Any) -> tuple[Any, float]:
         text, count = str(names or "")[:MAX_TEXT], whole("steps", steps, *STEPS["pictures"])
-        return functools.partial(of_pictures, engine.pipe, text, count), PRICES[PICTURES]
+        share = real("share of dropped captions", drop, *DROPS)
+        return functools.partial(of_pictures, engine.pipe, text, count, share), PRICES[PICTURES]
 
     async def train(request: gr.Request, *values: Any) -> AsyncIterator[dict[Any, Any]]:
         async for update in made.follow(request, lambda: work(*values)):
             yield update
 
-    made.go.click(train, [names, steps], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
-    return {"names": names, "rounds": steps}
+    made.go.click(train, [names, steps, drop], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
+    return {"names": names, "rounds": steps, "drop": drop}
