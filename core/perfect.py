@@ -23,8 +23,9 @@ from core.assumptions.line import over_runs
 from core.metrics import Interval
 from core.noise import Noise
 from core.pipeline import TextToImage
-from core.prediction import Cond, NetworkModel, Prediction
-from core.sampling import Step
+from core.prediction import Cond, NetworkModel, Prediction, unconditional
+from core.recipe import Recipe
+from core.sampling import Step, sample
 from core.schedules import Level
 from core.toy import FiniteData
 
@@ -38,6 +39,11 @@ class Near(NamedTuple):
 
     row: int
     value: float
+
+
+def reach(nearest: Sequence[Near]) -> float:
+    """Equation (4) of the training pictures next to some latents, nearest first."""
+    return nearest[0].value / max(nearest[1].value, 1e-30)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Look:
     @property
     def reach(self) -> float:
         """Equation (4) of what the network says."""
-        return self.nearest[0].value / max(self.nearest[1].value, 1e-30)
+        return reach(self.nearest)
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,12 @@ class Perfect:
             tuple(Near(int(i), float(v)) for v, i in zip(w.values, w.indices, strict=True)), self.nearest(said),
             float((said.to(perfect) - perfect).square().mean().sqrt()),
         )  # fmt: skip
+
+    def run(self, pipe: TextToImage, recipe: Recipe, label: int | None = None) -> Iterator[Step]:
+        """A run of (1) in the network's place: the recipe's sampler, levels and noise; of its words at most a label."""
+        recipe = pipe.complete(recipe)
+        denoise, noise = unconditional(self.data, label), pipe.noise([recipe])
+        return sample(denoise, pipe.path(recipe), recipe.sampler, noise, None, **recipe.knobs)
 
     def nearest(self, z: Tensor) -> tuple[Near, ...]:
         """The training pictures next to latents z [1, C, h, w], by root mean square distance."""

@@ -85,8 +85,16 @@ function draw() {
   drawHand(lane, frame);
   drawHalves(lane, frame);
   drawPair(frame);
+  drawBeside(lane, frame);
   if (now.preview) drawPreview();
   root().dataset.drawn = now.drawn += 1;
+}
+
+// The same step of the same run in the lab of the perfect denoiser, which counts steps from 1.
+function drawBeside(lane, frame) {
+  const link = find(".beside"), { beside, steps } = lane.film;
+  link.hidden = !beside.startsWith("?");
+  if (!link.hidden) link.href = `${beside}&view.step=${Math.min(frame.k + 1, steps)}`;
 }
 
 function drawPreview() {

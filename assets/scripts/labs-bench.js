@@ -1,6 +1,6 @@
 // The Claim Bench: cards with a box to predict in, from props.value:
-//   {cards: [{id, row, theme, says, asks, unit, note, how, paper, slow, model}], running, finding: {id, ...}, status}
-// What was predicted and found stays in this tab of the browser until it is closed.
+//   {cards: [{id, row, theme, says, asks, unit, note, how, paper, slow, link}], running, finding: {id, ...}, status}
+// props.claim: the card that is marked, "" for none. What was predicted and found stays in this tab of the browser until it is closed.
 
 const KEY = "diffusion-studio-claims";
 const root = element.querySelector(".bench");
@@ -42,13 +42,31 @@ function build(cards) {
     fill(card.id);
   }
   tally();
+  seek(props.claim);
+}
+
+// The card that a link is about stands out.
+function mark(id) {
+  for (const [name, { box }] of Object.entries(nodes)) if (box) box.classList.toggle("marked", name === id);
+}
+
+function seek(id) {
+  mark(id);
+  if (nodes[id]) nodes[id].box.scrollIntoView({ block: "center" });
 }
 
 function one(group, card) {
   const box = make("article", "card", group);
   box.dataset.id = card.id;
   const head = make("header", "", box);
-  make("span", "row", head, card.row);
+  const row = make("a", "row", head, card.row);
+  Object.assign(row, { href: `?v=1&tab=labs&view.claim=${card.id}`, title: "The link to this card" });
+  row.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    mark(card.id);
+    remember({ claim: card.id });
+  });
   const verdict = make("span", "verdict", head, "");
   words(make("blockquote", "", box), card.says);
   if (card.note) words(make("p", "note", box), card.note);
@@ -63,6 +81,7 @@ function one(group, card) {
   button.addEventListener("click", () => trigger(running === card.id ? "halt" : "measure", { id: card.id }));
   guess.addEventListener("keydown", (event) => { if (event.key === "Enter" && !button.disabled && running !== card.id) button.click(); });
   make("span", "cost", line, card.slow ? "up to a minute or two" : "a moment");
+  if (card.link.startsWith("?")) Object.assign(make("a", "look", line, "Look at it"), { href: card.link, target: "_blank", title: "Opens the studio where this can be seen" });
   const progress = make("div", "progress", box);
   const result = make("div", "result", box);
   const how = make("details", "", box);
@@ -137,4 +156,5 @@ function show() {
 
 show();
 watch("value", show);
+recall("claim", seek);
 if (!root.children.length) trigger("open");

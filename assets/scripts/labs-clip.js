@@ -1,8 +1,9 @@
 // CLIP's matrix with a temperature, names that fit a picture, a training. props.value: {matrix: {cosines, tau, losses: {mean, total}, pictures, captions}} or {zero: {src, guesses: [[name, cosine, probability]], count, tau}} or {charts, shares: {n, v}}; status
+// props.tau: the temperature that is chosen, 0 for the learnt one; props.matrix: the kind of table that is shown.
 
 const root = element.querySelector(".lab");
 const KINDS = { cosine: "cosine s", rows: "softmax of each row", columns: "softmax of each column" };
-const now = { tau: null, kind: "cosine", of: null };
+const now = { tau: null, kind: null, of: null };
 let nodes = null;
 
 const softmax = (values) => {
@@ -25,10 +26,14 @@ function build(made) {
   nodes.kinds = Object.entries(KINDS).map(([kind, label]) => {
     const button = make("button", "", bar, label);
     button.type = "button";
-    button.addEventListener("click", () => { now.kind = kind; fill(); });
+    button.addEventListener("click", () => { now.kind = kind; remember({ matrix: kind }); fill(); });
     return [kind, button];
   });
-  nodes.slider = slider(root, "temperature τ", { min: -3, max: 0.5, step: 0.01, value: Math.log10(now.tau) }, (value) => { now.tau = 10 ** value; fill(); });
+  nodes.slider = slider(root, "temperature τ", { min: -3, max: 0.5, step: 0.01, value: Math.log10(now.tau) }, (value) => {
+    now.tau = Number((10 ** value).toPrecision(3));
+    remember({ tau: now.tau });
+    fill();
+  });
   const both = make("div", "m-both", root);
   const table = make("table", "matrix", make("div", "scroll", both));
   const head = make("tr", "", table);
@@ -68,11 +73,25 @@ function fill() {
   }
 }
 
+// Temperature and kind as a link or this page's visitor had them.
+function choose() {
+  now.tau = now.tau || props.tau || props.value.matrix.tau;
+  now.kind = now.kind || props.matrix;
+}
+
+function chosenAnew() {
+  Object.assign(now, { tau: null, kind: null });
+  if (!nodes) return;
+  choose();
+  nodes.slider.value = Math.log10(now.tau);
+  fill();
+}
+
 function matrix(made) {
   const key = JSON.stringify(made.captions) + made.tau;
   if (now.of !== key || !nodes) {
     now.of = key;
-    now.tau = now.tau || made.tau;
+    choose();
     build(made);
   }
   fill();
@@ -120,4 +139,6 @@ function show() {
 
 show();
 watch("value", show);
+recall("tau", chosenAnew);
+recall("matrix", chosenAnew);
 onWidth(() => { if (props.value && props.value.shares) course(props.value); });

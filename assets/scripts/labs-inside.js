@@ -1,6 +1,7 @@
 // The U-Net as a map to click, a picture of the run, and what the chosen part puts out. props.value: {idle, map: {parts: [{name, title, kind, way, row,
 //   shape, parameters, multiply_adds}], skips: [{name, title, source, target, row, shape}], rows}, frames: [src], steps: [{t, nsr}], status}
-// props.chosen: [part, step]; props.look: what that part puts out there; props.heat: where the clicked position looks.
+// props.chosen: [part, step]; props.look: what that part puts out there; props.heat: where the clicked position looks;
+// props.pixel_down and pixel_right: that position as shares of height and width, −1 where none was clicked.
 
 const root = element.querySelector(".inside");
 const SHORT = { conv: "conv", time: "time", resnet: "res", attention: "attn", downsample: "↓ ½", upsample: "↑ 2" };
@@ -190,7 +191,7 @@ function picture() {
   parts.picture.classList.toggle("attends", attends);
   parts.picture.setAttribute("role", attends ? "application" : "img");
   parts.picture.setAttribute("aria-label", attends ? "The picture: click, or move with the arrow keys, to see where a position looks" : parts.image.alt);
-  const heat = props.heat && attends && props.heat.part === now.chosen && props.heat.step === k + 1 ? props.heat : null;
+  const heat = now.at && props.heat && attends && props.heat.part === now.chosen && props.heat.step === k + 1 ? props.heat : null;
   parts.heat.hidden = parts.cross.hidden = !heat;
   const told = `Step ${k + 1} of ${frames.length}, t = ${steps[k].t}: what the network takes the picture for.`;
   if (!heat) { parts.caption.textContent = told + (attends ? " Click into it: where does that position look?" : ""); return; }
@@ -201,8 +202,22 @@ function picture() {
 
 function ask(down, right) {
   if (!parts.picture.classList.contains("attends")) return;
-  now.at = [down, right].map((value) => Math.min(0.999, Math.max(0, value)));
-  trigger("attend", { down: now.at[0], right: now.at[1] });
+  now.at = [down, right].map((value) => Number(Math.min(0.999, Math.max(0, value)).toFixed(3)));
+  remember({ pixel_down: now.at[0], pixel_right: now.at[1] });
+  attend();
+}
+
+const attend = () => trigger("attend", { down: now.at[0], right: now.at[1] });
+
+// The position that a link or an earlier click chose, asked again where the part or the step is another.
+function again() {
+  const there = parts && now.at && (found(now.chosen) || {}).kind === "attention" && props.look;
+  if (there && props.look.part === now.chosen && !parts.picture.hidden && parts.heat.hidden) attend();
+}
+
+function placed() {
+  const at = [props.pixel_down, props.pixel_right];
+  now.at = at.every((value) => value >= 0) ? at : null;
 }
 
 function clicked(event) {
@@ -237,8 +252,11 @@ function follow() {
   if (parts) mark(props.chosen[0]);
 }
 
+placed();
 show();
 watch("value", show);
 watch("chosen", follow);
-watch(["look", "heat"], () => { if (parts) tell(); });
+watch("look", () => { if (parts) tell(); again(); });
+watch("heat", () => { if (parts) tell(); });
+for (const side of ["pixel_down", "pixel_right"]) recall(side, () => { placed(); if (parts) tell(); again(); });
 if (!drawn) trigger("open");

@@ -1,8 +1,9 @@
 // A live training on drawn points, from props.value: {charts, grid: {side, span}, cells, fields: [{nsr, t, alpha, said, exact, error,
 //   agreement}], made: {points, on}, best: {points, on}, idle, status}; coordinates in hundredths, x and y in turn.
+// props.level: which of the fields is shown.
 
 const root = element.querySelector(".points");
-let parts = null, at = 2;
+let parts = null, at = props.level;
 
 const pairs = (list) => Array.from({ length: list.length / 2 }, (_, i) => [list[2 * i] / 100, list[2 * i + 1] / 100]);
 const percent = (of) => `${(100 * of[0]).toFixed(0)} %${finite(of[1]) && of[2] > of[1] ? ` [${(100 * Math.max(0, of[1])).toFixed(0)}, ${(100 * Math.min(1, of[2])).toFixed(0)}]` : ""}`;
@@ -21,7 +22,7 @@ function build() {
   const field = make("section", "", both), made = make("section", "", both);
   make("h4", "", field, "The learnt field beside the exact one");
   parts.field = make("div", "", field);
-  parts.slider = slider(field, "noise σ/α", { min: 0, max: 5, step: 1, value: at }, (value) => { at = value; arrows(); });
+  parts.slider = slider(field, "noise σ/α", { min: 0, max: props.value.fields.length - 1, step: 1, value: at }, (value) => { at = value; remember({ level: at }); arrows(); });
   legend(field, [{ name: "learnt −ε", kind: "" }, { name: "exact −ε", kind: "second" }]);
   parts.told = make("p", "told", field);
   make("h4", "", made, "Points made of noise");
@@ -77,4 +78,5 @@ function show() {
 
 show();
 watch("value", show);
+recall("level", (level) => { at = level; if (parts) arrows(); });
 onWidth(show);

@@ -1,6 +1,6 @@
 """Every statement of the source document as a function that measures it.
 
-    @claim(12, "sampling", says=..., asks=..., unit=..., paper=...)
+    @claim(12, says=..., asks=..., unit=..., paper=..., link=...)
     def ddim_update() -> Finding: ...
 
 A function takes the loaded model if it has a parameter `pipe`, and is a generator (of Progress) if it takes long; what it comes
@@ -63,7 +63,7 @@ class Claim:
     unit: str
     paper: str
     note: str  # what qualifies the statement, "" where nothing does
-    tab: str  # where the app shows it
+    link: str  # the query of the state of the app that shows it, "" where none does
     function: Measure
 
     @property
@@ -101,13 +101,13 @@ CLAIMS: dict[str, Claim] = {}
 
 
 def claim(
-    row: int, *, says: str, asks: str, paper: str, unit: str = "", note: str = "", tab: str = "labs"
+    row: int, *, says: str, asks: str, paper: str, unit: str = "", note: str = "", link: str = ""
 ) -> Callable[[Measure], Measure]:
     """Register a function under its own name; its module is its theme."""
 
     def register(function: Measure) -> Measure:
         name = function.__name__
-        CLAIMS[name] = Claim(name, row, function.__module__.rpartition(".")[2], says, asks, unit, paper, note, tab, function)
+        CLAIMS[name] = Claim(name, row, function.__module__.rpartition(".")[2], says, asks, unit, paper, note, link, function)
         return function
 
     return register

@@ -21,7 +21,7 @@ def main(names: list[str]) -> None:
         seconds = time.perf_counter() - begun
         print(f"{claim.row:2} {claim.id}: {shown(finding.value, claim.unit)}: {finding.verdict} ({seconds:.0f} s)", flush=True)
     if not names:
-        FILE.write_text(document(findings), encoding="utf-8")
+        FILE.write_text(document(findings, pipe.hash), encoding="utf-8")
 
 
 if __name__ == "__main__":

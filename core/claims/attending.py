@@ -28,6 +28,7 @@ PICTURES, AT = 8, 300
     says="Modern diffusion U-Nets incorporate group normalisation and SiLU activations.",
     asks="After GroupNorm, before its learnt scale: how far from 1 is the variance of a group, in the mean over the layers?",
     unit="away from 1", paper="2105.05233",
+    link="?v=1&tab=labs&view.page=inside&view.part=down_blocks.1.resnets.0",
 )  # fmt: skip
 def group_norm(pipe: TextToImage) -> Finding:
     """Hook every GroupNorm of the U-Net on noisy training pictures, normalise what went in, and measure mean and variance a
@@ -60,6 +61,7 @@ def group_norm(pipe: TextToImage) -> Finding:
     says="Multi-head self-attention layers at lower spatial resolutions enable the model to capture global image structure.",
     asks="What share of a position's attention goes farther than a 3×3 convolution reaches?",
     unit="share beyond 3×3", paper="2105.05233",
+    link="?v=1&tab=labs&view.page=inside&view.part=mid_block.attentions.0&view.pixel_down=0.5&view.pixel_right=0.5",
 )  # fmt: skip
 def self_attention(pipe: TextToImage) -> Finding:
     """Watch every self-attention on noisy training pictures: rows sum to one; how much lies outside the 3×3 neighbourhood."""
@@ -94,7 +96,8 @@ def beyond(side: int) -> Tensor:
     10,
     says="Cross-attention with text embeddings for text-conditioned generation.",
     asks="How many times as much does a word look inside the object it made as outside of it?",
-    unit="× inside/outside", paper="2112.10752", tab="denoise",
+    unit="× inside/outside", paper="2112.10752",
+    link="?v=1&tab=denoise&prompt=red+apple%2C+flat&steps=12&seed=3",
 )  # fmt: skip
 def cross_attention(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     """Make a picture at six seeds; its object is what is not white; compare the word's attention inside with outside, over all
@@ -131,6 +134,7 @@ def cross_attention(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     says="L_CLIP = −1/N Σ_i [log softmax_j(sim(z_i^I, z_j^T)/τ)_i + log softmax_j(sim(z_j^I, z_i^T)/τ)_i].",
     asks="The loss of 64 pairs when nothing is learnt yet, as a multiple of ln 64?",
     unit="× ln N", paper="2103.00020",
+    link="?v=1&tab=labs&view.page=clip&view.tau=3",
     note="CLIP takes the mean of the two terms; the document adds them, so its loss is twice CLIP's.",
 )  # fmt: skip
 def clip_loss() -> Finding:
@@ -153,7 +157,8 @@ def clip_loss() -> Finding:
     22,
     says="The text embedding z^T is injected into the U-Net via cross-attention layers.",
     asks="By what share does ε change if the name of the picture is left out of the context?",
-    unit="share of ‖ε_c − ε_0‖", paper="2112.10752", tab="denoise",
+    unit="share of ‖ε_c − ε_0‖", paper="2112.10752",
+    link="?v=1&tab=denoise&prompt=red+apple%2C+flat&steps=12&seed=3",
     note="The U-Net attends to the states of all tokens, not to the one pooled vector z^T that the contrastive loss sees.",
 )  # fmt: skip
 def text_enters(pipe: TextToImage) -> Generator[Progress, None, Finding]:

@@ -42,7 +42,8 @@ def accuracy(mixture: GaussianMixture, x: Tensor, label: int) -> np.ndarray:
          "reverse "
          "process.",
     asks="What share of points lands in the wanted class at γ = 1? (unguided: one in eight)",
-    unit="share in the class", paper="2105.05233", tab="guidance",
+    unit="share in the class", paper="2105.05233",
+    link="?v=1&tab=guidance&view.page=classifier",
 )  # fmt: skip
 def classifier_guidance() -> Finding:
     """Guide an exact ring of eight classes by its exact classifier; hold the gradient to finite differences, and γ = 1 to ε of
@@ -72,7 +73,8 @@ def classifier_guidance() -> Finding:
     18,
     says="The guidance scale γ controls the trade-off between sample fidelity (adherence to the condition y) and sample diversity.",
     asks="What share of the spread at γ = 0 is left at γ = 8?",
-    unit="share of the spread", paper="2207.12598", tab="guidance",
+    unit="share of the spread", paper="2207.12598",
+    link="?v=1&tab=guidance&prompt=red+apple%2C+flat&seed=1&batch=4&steps=10",
     note="It is traded where classes lie side by side; where they cross, guidance pulls lengthwise, and the spread grows.",
 )  # fmt: skip
 def fidelity_against_diversity() -> Finding:
@@ -100,7 +102,8 @@ def fidelity_against_diversity() -> Finding:
     19,
     says="Classifier-free guidance: ε̃ = (1+γ)·ε(x_t,t,c) − γ·ε(x_t,t,∅) moves away from the unconditional direction.",
     asks="By how much does γ = 2 here differ from classifier guidance with γ = 3?",
-    unit="largest difference", paper="2207.12598", tab="guidance",
+    unit="largest difference", paper="2207.12598",
+    link="?v=1&tab=guidance&view.page=triangle&prompt=red+apple%2C+flat&seed=1",
     note="The document's two scales differ by one: classifier-free guidance with γ equals classifier guidance with 1 + γ, if the "
          "classifier is exact. Other programs' CFG scale is 1 + γ.",
 )  # fmt: skip
@@ -128,6 +131,7 @@ def classifier_free_guidance() -> Finding:
     says="The unconditional model ε(x_t,t,∅) is obtained by randomly dropping the conditioning signal c during training.",
     asks="How many times larger is the error of ε(x,t,∅) if c is never dropped, compared with dropping it half the time?",
     unit="× error", paper="2207.12598",
+    link="?v=1&tab=labs&view.page=train&view.what=emoji&view.rounds=180",
 )  # fmt: skip
 def dropping_the_condition() -> Generator[Progress, None, Finding]:
     """Train small networks on an exact ring with c dropped never, one time in ten and one in two; measure ε(x,t,∅) against the

@@ -39,6 +39,7 @@ def flops(network: nn.Module, *inputs: Tensor) -> int:
          "spatial resolution.",
     asks="Twice the side of the picture: how many times the work of self-attention's two products?",
     unit="power of the side", paper="2112.10752",
+    link="?v=1&tab=latents&view.page=why",
     note="n is tokens, one a position: the square of the side. So attention grows with the fourth power of the side.",
 )  # fmt: skip
 def pixels() -> Finding:
@@ -60,6 +61,7 @@ def pixels() -> Finding:
     says="The encoder compresses 512×512×3 images to 64×64×4 latent codes (a factor-48 reduction in dimensionality).",
     asks="By which factor does this model's encoder shrink its pictures?",
     unit="× fewer numbers", paper="2112.10752",
+    link="?v=1&tab=latents&view.page=why",
 )  # fmt: skip
 def factor_48(pipe: TextToImage) -> Finding:
     """Divide the numbers of a picture by the numbers of its latents, at 512 and at this model's own size."""
@@ -82,6 +84,7 @@ def through(pipe: TextToImage, pictures: Tensor) -> tuple[Tensor, Tensor]:
          "latents.",
     asks="How many dB does the VAE reach on drawn shapes that it never saw? (above 30 hardly any difference is seen)",
     unit="dB", paper="2112.10752",
+    link="?v=1&tab=latents",
 )  # fmt: skip
 def encoder_and_decoder(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     """Send drawn shapes through the VAE and back, and zero one channel of their latents after the other."""
@@ -110,6 +113,7 @@ def encoder_and_decoder(pipe: TextToImage) -> Generator[Progress, None, Finding]
     says="The latent loss: L_LDM = E‖ε − ε_θ(z_t, t, c)‖².",
     asks="What is the loss on training pictures, averaged over t? (guessing ε = 0 costs 1)",
     unit="loss a number", paper="2112.10752",
+    link="?v=1&tab=labs&view.page=perfect",
     note="The document leaves out the scale factor: latents are multiplied by it, so that their standard deviation is 1.",
 )  # fmt: skip
 def latent_loss(pipe: TextToImage) -> Generator[Progress, None, Finding]:
@@ -134,6 +138,7 @@ def latent_loss(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     says="Diffusion in latent space reduces computational cost by orders of magnitude.",
     asks="How many times cheaper is one evaluation of this model's U-Net on latents than on pixels?",
     unit="× operations", paper="2112.10752",
+    link="?v=1&tab=latents&view.page=why",
 )  # fmt: skip
 def cheaper_latents(pipe: TextToImage) -> Finding:
     """Count the operations of the same U-Net on the model's latents and on its pixels, with weights of no memory."""
@@ -157,6 +162,7 @@ def cheaper_latents(pipe: TextToImage) -> Finding:
     says="The VAE compresses away imperceptible high-frequency detail while retaining semantically meaningful structure.",
     asks="What share of the highest frequencies' energy is left in photo-like textures?",
     unit="share kept at the top", paper="2112.10752",
+    link="?v=1&tab=latents&view.page=lost",
 )  # fmt: skip
 def lost_detail(pipe: TextToImage) -> Finding:
     """Radial spectra of photo-like textures before and after the VAE: energy given back, band by band."""

@@ -16,6 +16,7 @@ DIMS, RUNS = 16, 8
     says="FID = ‖μ_r − μ_g‖² + Tr(Σ_r + Σ_g − 2(Σ_rΣ_g)^½). Lower FID indicates greater similarity between distributions.",
     asks="Two samples of 200 from one and the same Gaussian in 16 dimensions: how far apart are they said to be?",
     unit="squared distance", paper="1706.08500",
+    link="?v=1&tab=labs&view.page=evaluate&view.evaluate=metrics",
 )  # fmt: skip
 def frechet() -> Finding:
     """The distance of Gaussians with known answers; of a set from itself; and of two samples of one law, for growing n."""
@@ -67,6 +68,7 @@ def benchmark_numbers() -> Finding:
          "uniform).",
     asks="What is the score of ten classes, each met equally often and for sure?",
     unit="score", paper="1606.03498",
+    link="?v=1&tab=labs&view.page=evaluate&view.evaluate=metrics",
 )  # fmt: skip
 def inception() -> Finding:
     """The score of ten classes met equally often and for sure; of a classifier that cannot tell; and of one class only."""
@@ -84,6 +86,7 @@ def inception() -> Finding:
     asks="Each class is replaced by copies of one of its pictures: how many times farther is the set said to be by the Frechet "
          "distance?",
     unit="× Frechet distance", paper="1706.08500",
+    link="?v=1&tab=labs&view.page=evaluate&view.damage=keep",
 )  # fmt: skip
 def dropped_modes() -> Finding:
     """Ten classes of pictures as features around ten centres; keep one picture of each, copied, and take both measures again."""

@@ -31,7 +31,8 @@ PICTURES, AT = 8, 300
          "spatial "
          "dimensions.",
     asks="Of five sizes of input, at how many does the output have the input's shape?",
-    unit="of 5 sizes", paper="1505.04597", tab="denoise",
+    unit="of 5 sizes", paper="1505.04597",
+    link="?v=1&tab=denoise&prompt=red+apple%2C+flat&sampler=ddim&steps=12&gamma=2&seed=3",
 )  # fmt: skip
 def same_shape(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     """Ask the U-Net at five sizes, odd ones among them; and measure its error on training pictures at four times."""
@@ -56,6 +57,7 @@ def same_shape(pipe: TextToImage) -> Generator[Progress, None, Finding]:
          "H×W×C → H/2×W/2×2C.",
     asks="At how many of its levels does this U-Net double the channels of the level above, at half the side?",
     unit="of its steps down", paper="1505.04597",
+    link="?v=1&tab=labs&view.page=inside",
     note="Doubling is a habit, no rule: Stable Diffusion multiplies its 320 channels by 1, 2, 4 and 4.",
 )  # fmt: skip
 def halving_and_doubling(pipe: TextToImage) -> Finding:
@@ -80,6 +82,7 @@ def halving_and_doubling(pipe: TextToImage) -> Finding:
     says="Bottleneck: a compact representation at the lowest spatial resolution.",
     asks="How many times larger is the error of ε without what the bottleneck adds?",
     unit="× error", paper="1505.04597",
+    link="?v=1&tab=labs&view.page=inside&view.off=middle",
 )  # fmt: skip
 def bottleneck(pipe: TextToImage) -> Finding:
     """Switch the middle off (what goes in comes out) at t = 600 and measure the error of ε; count what passes through it."""
@@ -98,6 +101,7 @@ def bottleneck(pipe: TextToImage) -> Finding:
     says="Decoder: progressively restores spatial resolution via transposed convolutions or bilinear upsampling.",
     asks="A constant input: what share of a transposed convolution's output is a checkerboard?",
     unit="share of the energy", paper="1505.04597",
+    link="?v=1&tab=labs&view.page=inside&view.part=up_blocks.0.upsamplers.0",
     note="Stable Diffusion does neither: it repeats each pixel (nearest neighbour) and convolves, because transposed "
          "convolutions leave "
          "a checkerboard. So does this model.",
@@ -136,6 +140,7 @@ def checkerboard(x: Tensor) -> float:
     says="Skip connections preserve fine-grained spatial detail that would otherwise be lost during downsampling.",
     asks="What share of the fine detail of the predicted x0 is left without the finest skip?",
     unit="share of detail", paper="1505.04597",
+    link="?v=1&tab=labs&view.page=inside&view.off=skips",
 )  # fmt: skip
 def skips(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     """Take the skips of each level away at t = 300, one level at a time, and measure what the predicted x0 misses of the true
@@ -178,7 +183,8 @@ def fine(z: Tensor) -> Tensor:
     6,
     says="PE(t, 2i) = sin(t/10000^{2i/d}), PE(t, 2i+1) = cos(t/10000^{2i/d}).",
     asks="By how much does the network's embedding differ from the formula, once sines and cosines are sorted?",
-    unit="largest difference", paper="1706.03762", tab="schedules",
+    unit="largest difference", paper="1706.03762",
+    link="?v=1&tab=schedules&view.page=time&view.time=300",
     note="The order differs: Stable Diffusion puts all cosines first, then all sines; the document interleaves them.",
 )  # fmt: skip
 def sinusoids() -> Finding:
@@ -207,6 +213,7 @@ def sinusoids() -> Finding:
          "level.",
     asks="The network is told a wrong t: at what distance from the true 300 is its error least?",
     unit="steps from the true t", paper="2006.11239",
+    link="?v=1&tab=labs&view.page=inside&view.off=time",
 )  # fmt: skip
 def told_the_time(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     """Noise training pictures to t = 300 and tell the network other times; count the blocks that the embedding enters."""

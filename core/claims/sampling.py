@@ -28,7 +28,8 @@ RACE = (20, 40, 80, 160)
     11,
     says="Standard DDPM sampling requires T = 1000 sequential network evaluations — prohibitively slow for real-time applications.",
     asks="How many seconds would a thousand guided steps take on this machine?",
-    unit="s", paper="2006.11239", tab="samplers",
+    unit="s", paper="2006.11239",
+    link="?v=1&tab=samplers&view.page=pictures&prompt=red+apple%2C+flat&seed=7&view.samplers=ddpm&view.steps=5,10,20,50",
 )  # fmt: skip
 def thousand_calls(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     """Time runs of 2, 4, 8 and 16 steps, several times each, fit a line through seconds against steps, and follow it to 1000."""
@@ -55,7 +56,8 @@ def thousand_calls(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     12,
     says="The DDIM update: x_{t−1} = √ᾱ_{t−1}·(x_t − √(1−ᾱ_t)·ε)/√ᾱ_t + √(1−ᾱ_{t−1}−σ_t²)·ε + σ_t·ε_t.",
     asks="By how much do the three terms, added by hand, miss the sampler's next x?",
-    unit="largest difference", paper="2010.02502", tab="denoise",
+    unit="largest difference", paper="2010.02502",
+    link="?v=1&tab=denoise&prompt=red+apple%2C+flat&sampler=ddim&knob.eta=0.7&steps=12&gamma=2&seed=3",
 )  # fmt: skip
 def ddim_update() -> Finding:
     """Add the three terms as they are written, at every step of a run with η = 0.7 on an exact mixture, and hold the sum to
@@ -79,7 +81,8 @@ def ddim_update() -> Finding:
     13,
     says="Setting σ_t = 0 makes the process fully deterministic: the same noise initialization always produces the same image.",
     asks="In how many of 128 numbers do two runs differ that start alike and are offered other fresh noise?",
-    unit="numbers that differ", paper="2010.02502", tab="denoise",
+    unit="numbers that differ", paper="2010.02502",
+    link="?v=1&tab=denoise&prompt=red+apple%2C+flat&sampler=ddim&steps=12&gamma=2&seed=3",
 )  # fmt: skip
 def deterministic_at_zero() -> Finding:
     """Run DDIM with η = 0 twice from one noise, offering other fresh noise the second time, and count the bits that differ."""
@@ -99,7 +102,8 @@ def deterministic_at_zero() -> Finding:
     14,
     says="With σ_t > 0 set to recover the DDPM variance, one recovers stochastic sampling.",
     asks="How far apart do runs from one start end at η = 1? (the ring of the data has the radius 1.4)",
-    unit="spread", paper="2010.02502", tab="samplers",
+    unit="spread", paper="2010.02502",
+    link="?v=1&tab=samplers&view.page=fresh&view.fan_toy=ring&view.eta=1",
 )  # fmt: skip
 def stochastic_at_one() -> Finding:
     """Fan eight runs from each of 64 starts at several η; and run DDIM with η = 1 and DDPM from the same noise."""
@@ -122,7 +126,8 @@ def stochastic_at_one() -> Finding:
     15,
     says="DDIM enables 50-step sampling (20× speedup) with only modest quality degradation.",
     asks="How many times farther from the data than DDPM's 1000 steps do 50 steps of DDIM end?",
-    unit="× distance from the data", paper="2010.02502", tab="samplers",
+    unit="× distance from the data", paper="2010.02502",
+    link="?v=1&tab=labs&view.page=evaluate&view.evaluate=headlines",
     note="Measured on an exact mixture, where the distance from the data is known; what is modest in pictures is for the eye.",
 )  # fmt: skip
 def fifty_for_a_thousand() -> Generator[Progress, None, Finding]:
@@ -154,7 +159,8 @@ def fifty_for_a_thousand() -> Generator[Progress, None, Finding]:
          "samples in "
          "10–20 function evaluations.",
     asks="What order of convergence does DPM++ 2M show? (DDIM has 1)",
-    unit="order", paper="2206.00927", tab="samplers",
+    unit="order", paper="2206.00927",
+    link="?v=1&tab=samplers&view.on=mixture&view.toy=ring&view.race_samplers=ddim,heun,dpmpp_2m",
 )  # fmt: skip
 def higher_order() -> Generator[Progress, None, Finding]:
     """Race DDIM, DPM-Solver-2 and DPM++ 2M on an exact ring from the same noise, and fit error against evaluations."""

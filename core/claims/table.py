@@ -13,8 +13,8 @@ from core.metrics import Interval
 HEAD = """# What the source says, and what was measured
 
 Written by `python -m core.claims`; do not edit. The statements are the source document's, the numbers come from the functions
-in `core/claims`, on exact models, on arrays and on the embedded model, with 95 % intervals where chance had a part. The verdict
-follows from the numbers by a rule that stands in the function. The Labs tab measures each of them anew.
+in `core/claims`, on exact models, on arrays and on the embedded model (weights {weights}), with 95 % intervals where chance had a
+part. The verdict follows from the numbers by a rule that stands in the function. The Labs tab measures each of them anew.
 """
 TITLES = {
     "networks": "The U-Net", "attending": "Attention and words", "sampling": "Sampling", "guiding": "Guidance",
@@ -30,9 +30,9 @@ class Row(NamedTuple):
     says: str
 
 
-def document(findings: Mapping[str, Finding]) -> str:
-    """The whole file; a claim that was not measured is left out."""
-    parts = [HEAD]
+def document(findings: Mapping[str, Finding], weights: str) -> str:
+    """The whole file, measured on these weights; a claim that was not measured is left out."""
+    parts = [HEAD.format(weights=weights)]
     for theme in THEMES:
         own = [claim for claim in CLAIMS.values() if claim.theme == theme and claim.id in findings]
         parts += [f"## {TITLES[theme]}\n", *(entry(claim, findings[claim.id]) for claim in own)] if own else []
@@ -66,6 +66,11 @@ def number(value: float) -> str:
     if value and (abs(value) < 1e-3 or abs(value) >= 1e5):
         return f"{value:.1e}".replace("-", "−")
     return f"{value:.3g}".replace("-", "−") if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def verdicts(text: str) -> dict[str, str]:
+    """The verdict of a written file on every claim."""
+    return dict(re.findall(r"^### \d+\. `(\w+)`: (.*)$", text, re.MULTILINE))
 
 
 def rows(text: str) -> list[Row]:

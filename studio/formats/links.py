@@ -62,9 +62,9 @@ def to_query(
     return urlencode([*pairs, *((VIEW + name, text) for name, text in (view or {}).items())])
 
 
-def to_run(recipe: Recipe, tab: str) -> str:
+def to_run(recipe: Recipe, tab: str, view: Mapping[str, str] | None = None) -> str:
     """The query of a link to a run that was made: it names the seed also where it is 0, since a tab without one draws."""
-    return to_query(recipe, {*recipe.model_dump(exclude_defaults=True), "seed"}, tab=tab)
+    return to_query(recipe, {*recipe.model_dump(exclude_defaults=True), "seed"}, view, tab=tab)
 
 
 def _written(name: str, value: Any) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ from studio.formats.links import MOST_VALUE, Link, reachable, to_query
 from studio.widgets import controls
 
 PAGE = "page"  # the view name of the page within a tab
+UNSEEN = "labs-hidden"  # the class of a widget that only keeps what a drawing shows, and that nobody sees
 PICTURES = ("image", "mask", "strength")  # of an upload, which a link cannot bring along
 
 
@@ -50,7 +51,8 @@ class Settings:
     @property
     def names(self) -> dict[str, str]:
         """What `hide` can name, with the words on the widget; all knobs are one."""
-        told = {hidden_name(name): str(widget.label) for name, widget in self.widgets.items()}
+        seen = {name: widget for name, widget in self.widgets.items() if UNSEEN not in widget.elem_classes}
+        told = {hidden_name(name): str(widget.label) for name, widget in seen.items()}
         told |= {"knobs": "The sampler's own settings"} if "knobs" in told else {}
         often = [label for label in told.values()]
         return {name: label if often.count(label) == 1 else f"{label} ({name})" for name, label in told.items()}

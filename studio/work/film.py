@@ -20,6 +20,7 @@ from core.recipe import Recipe
 from core.sampling import SAMPLERS, Step
 from studio.figures import strip
 from studio.figures.run import scale
+from studio.formats.links import to_run
 
 if TYPE_CHECKING:
     from core.pipeline import TextToImage
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 SMALL = 32 * 32  # latent cells up to which every frame is decoded
 AT_ONCE = 4  # pictures decoded between two chances to stop
 WEIGHED = ("eps", "correction")
+FILLED = ("model", "schedule", "spacing", "end", "width", "height")  # what a complete recipe has of the model
 FIRST = ("x0", "x", "eps")  # decoded for every film; the two halves of guidance when they are looked at
 
 
@@ -106,7 +108,19 @@ def film(pipe: TextToImage, recipe: Recipe, steps: Sequence[Step]) -> dict[str, 
         "latents": {view: strip.latent_sheet(values) for view, values in cells.items()},
         "hand": hand_sheets(pipe, moves),
         "strength": strength(moves),
+        "beside": beside_perfect(pipe, recipe),
     }
+
+
+def beside_perfect(pipe: TextToImage, recipe: Recipe) -> str:
+    """The link to this run beside the perfect denoiser, without what the model has anyway; "" where that lab cannot show it."""
+    own = pipe.complete(Recipe(prompt="", sampler=recipe.sampler))
+    if recipe.branch is not None or recipe.image or (recipe.width, recipe.height) != (own.width, own.height):
+        return ""
+    if pipe.extras.missing("latents"):
+        return ""
+    filled = [name for name in FILLED if getattr(recipe, name) == getattr(own, name)]
+    return "?" + to_run(recipe.replace(**dict.fromkeys(filled)), "labs", {"page": "perfect"})
 
 
 def taken_apart(pipe: TextToImage, recipe: Recipe, steps: Sequence[Step], kept: Sequence[int]) -> list[Anatomy]:

@@ -1,4 +1,4 @@
-"""Work of the labs for the engine: assumptions, the perfect denoiser, claims, each showing what it has so far.
+"""Work of the labs for the engine: assumptions, a run with its steps, claims, each showing what it has so far.
 
 Every generator yields Partial and returns the view that it came to. Each of these views is whole: a slow page skips some.
 """
@@ -9,19 +9,15 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
-from torch import Tensor
-
-from core.assumptions import approximation, closed_world, forward, moves, walks
+from core.assumptions import approximation, forward, moves, walks
 from core.claims import CLAIMS
 from core.claims.table import number as said
 from core.errors import UserError
-from core.perfect import COPY, PLACES, Look, Perfect, decided, error_curve
-from core.pipeline import TextToImage
 from core.recipe import Recipe
 from core.schedules import CLEAN, make
 from core.toy import ring, two_peaks
 from studio.figures import labs as figures
-from studio.figures.run import data_uri, duration
+from studio.figures.run import duration
 from studio.formats.links import to_run
 from studio.service.engine import Engine
 from studio.service.jobs import Preview, Run
@@ -29,7 +25,6 @@ from studio.widgets.status import Partial, View
 
 Work = Generator[Partial | None, None, View]
 LINEAR = "linear"  # DDPM's own schedule, which the labs on exact models run on
-SHOWN_STEPS = 50
 
 
 # ------------------------------------------------------------------------------------------------- the six assumptions
@@ -109,33 +104,6 @@ def universal_approximation() -> Work:
                     f"{few} points, {best.value:.2f} with width {large} and {many} points."}  # fmt: skip
 
 
-def closed_world_of(pipe: TextToImage, own: Tensor | None = None) -> Work:
-    """Assumption 6, on the loaded model."""
-    if lacks := pipe.extras.missing("latents"):
-        raise UserError(lacks)
-    worlds: list[closed_world.World] = []
-    pictures: list[View] = []
-    for world in closed_world.worlds(pipe, own, 6):
-        worlds.append(world)
-        rows = [[small(pipe, x) for x in part[:4]] for part in (world.pictures, world.again)]
-        pictures.append({"name": world.name, "rows": rows})
-        view = figures.world_rows(worlds, None) | {"pictures": pictures}
-        yield Partial(view, world.name, len(worlds) / (4 if own is None else 5))
-    view = figures.world_rows(worlds, closed_world.heard(pipe)) | {"pictures": pictures}
-    gap = worlds[0].psnr.value - worlds[2].psnr.value
-    return view | {"line": f"Photo-like textures lose {gap:.0f} dB more in the VAE than training "
-                           "pictures do. Those have been through it once already."}  # fmt: skip
-
-
-def small(pipe: TextToImage, x: Tensor) -> str:
-    """A picture [3, H, W] as the page gets it."""
-    from core.pipeline import to_images
-
-    image = to_images(x[None])[0]
-    image.thumbnail((128, 128))
-    return data_uri(image)
-
-
 def of(name: str, work: Callable[[], Work]) -> Work:
     """The work of one assumption, its views marked, since by then the page may ask for another."""
     running = work()
@@ -153,27 +121,7 @@ ASSUMPTIONS: dict[str, Callable[[], Work]] = {
 }  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------- the perfect denoiser
-
-
-def compared(engine: Engine, recipe: Recipe, named: bool) -> Work:
-    """A run of one picture, and at each step what the perfect denoiser says; the pictures become fine one after the other."""
-    pipe = engine.pipe
-    perfect = Perfect.of(pipe)
-    label = perfect.named(recipe.prompt) if named else None
-    if named and label is None:
-        raise UserError("The prompt has no trained name in it; choose “all training pictures”, or name one, as “red apple”.")
-    run = yield from kept(engine, recipe)
-    begun = time.perf_counter()
-    looks = [perfect.look(step, label) for step in run.steps]
-    each = 1000 * (time.perf_counter() - begun) / len(looks)
-    view = steps_view(pipe, perfect, run, looks, label)
-    yield Partial(view, "the perfect denoiser has answered; the pictures become fine", 0.3)
-    for index in sorted(range(len(looks)), key=lambda i: (-(i % 4 == 0), i)):
-        both = [pipe.pictures(z)[0] for z in (looks[index].network, looks[index].perfect)]
-        view = view | {"frames": [*view["frames"][:index], figures.triple(*both), *view["frames"][index + 1 :]]}
-        yield Partial(view, f"step {index + 1} is fine", 0.3 + 0.7 * (index + 1) / len(looks))
-    return view | {"line": summary(perfect, looks, each)}
+# ------------------------------------------------------------------------------------------------- a run with its steps
 
 
 def kept(engine: Engine, recipe: Recipe) -> Generator[Partial | None, None, Run]:
@@ -193,51 +141,6 @@ def kept(engine: Engine, recipe: Recipe) -> Generator[Partial | None, None, Run]
 
 def making(preview: Preview) -> Partial:
     return Partial({}, f"step {preview.step}/{preview.steps} of the run", 0.3 * preview.step / preview.steps)
-
-
-def steps_view(pipe: TextToImage, perfect: Perfect, run: Run, looks: Sequence[Look], label: int | None) -> View:
-    """Everything about a run's steps, its pictures still rough."""
-    origins, latents = pipe.extras.training.origins, pipe.extras.training.latents
-    rows = sorted({near.row for look in looks for near in (look.weights[0], *look.nearest[:2])})
-    rough = [pipe.preview(z)[0].resize((96, 96), 0) for look in looks for z in (look.network, look.perfect)]
-    nearest = {
-        str(row): {"src": data_uri(pipe.preview(latents[row : row + 1])[0]), "name": f"{origins[row].label}, {origins[row].style}",
-              "licence": f"{origins[row].package} ({origins[row].licence})"}
-        for row in rows
-    }  # fmt: skip
-    return {
-        "frames": [figures.triple(rough[2 * i], rough[2 * i + 1]) for i in range(len(looks))],
-        "steps": [
-            {"t": round(step.cur.t), "nsr": figures.number(step.cur.nsr), "entropy": figures.number(look.entropy),
-             "apart": figures.number(look.apart), "reach": figures.number(look.reach), "first": look.weights[0].row,
-             "share": figures.number(look.weights[0].value),
-             "near": [[near.row, figures.number(near.value)] for near in look.nearest[:2]]}
-            for step, look in zip(run.steps, looks, strict=True)
-        ],
-        "nearest": nearest, "decided": decided(looks), "usual": figures.number(perfect.usual), "copy": COPY,
-        "open": figures.number(float(len(perfect) if label is None else int((perfect.data.labels == label).sum()))),
-        "named": None if label is None else perfect.names[label],
-    }  # fmt: skip
-
-
-def summary(perfect: Perfect, looks: Sequence[Look], milliseconds: float) -> str:
-    """What a run came to, in a sentence or two."""
-    when, last = decided(looks), looks[-1]
-    first = "It is never decided which picture it will be." if when is None else f"Decided from step {when + 1} of {len(looks)} on."
-    copied = "a copy" if last.reach < COPY else "no copy"
-    return (f"{first} The network's picture is {last.nearest[0].value:.2f} from the nearest training picture (they lie "
-            f"{perfect.usual:.2f} "
-            f"apart) and {copied}. {milliseconds:.0f} ms a step for the perfect denoiser.")  # fmt: skip
-
-
-def errors_against_t(pipe: TextToImage) -> Work:
-    """The error of network and perfect denoiser at every t."""
-    perfect, found, view = Perfect.of(pipe), [], {}
-    for one in error_curve(pipe, perfect):
-        found.append(one)
-        view = {"charts": [figures.errors_chart(found)]}
-        yield Partial(view, f"t = {one.t:.0f}", len(found) / len(PLACES))
-    return view | {"line": "Eight training pictures, without words; 95 % intervals over the pictures."}
 
 
 # ------------------------------------------------------------------------------------------------- claims

@@ -10,7 +10,7 @@ import pytest
 
 from core import Recipe, load_pipeline
 from core.claims import CLAIMS, CONFIRMED, OPEN, REFUTED, THEMES, VERDICTS, Claim, Finding, Progress, claim, decided
-from core.claims.table import document, expected, number, rows, shown
+from core.claims.table import document, expected, number, rows, shown, verdicts
 from core.metrics import Interval
 from core.pipeline import TextToImage
 from tests.core.tiny import write_tiny
@@ -104,9 +104,10 @@ def test_a_claim_is_registered_under_its_name_and_the_table_holds_it(monkeypatch
 
 def test_what_is_written_is_what_is_read() -> None:
     finding = Finding(Interval(1, 0.5, 1.5), CONFIRMED, "So it is.")
-    text = document(dict.fromkeys(CLAIMS, finding))
+    text = document(dict.fromkeys(CLAIMS, finding), "0123456789")
     assert rows(text) == expected()
-    assert "**1 [0.5, 1.5] share" in text
+    assert "**1 [0.5, 1.5] share" in text and "(weights 0123456789)" in text
+    assert verdicts(text) == dict.fromkeys(CLAIMS, CONFIRMED)
 
 
 def test_numbers_are_written_as_one_says_them() -> None:
@@ -117,11 +118,23 @@ def test_numbers_are_written_as_one_says_them() -> None:
 def test_the_written_table_says_what_the_code_says() -> None:
     text = FILE.read_text(encoding="utf-8")
     assert rows(text) == expected(), "run `python -m core.claims`"
-    verdicts = re.findall(r"^### \d+\. `\w+`: (.*)$", text, re.MULTILINE)
-    assert set(verdicts) <= set(VERDICTS)
+    assert set(verdicts(text).values()) <= set(VERDICTS)
 
 
 def test_what_the_written_table_refutes_is_explained_in_it() -> None:
-    text = FILE.read_text(encoding="utf-8")
-    refuted = re.findall(rf"^### \d+\. `(\w+)`: {REFUTED}$", text, re.MULTILINE)
+    refuted = [name for name, verdict in verdicts(FILE.read_text(encoding="utf-8")).items() if verdict == REFUTED]
     assert all(CLAIMS[name].note for name in refuted), refuted
+
+
+@pytest.fixture(scope="module")
+def embedded() -> TextToImage:
+    return load_pipeline(device="cpu")
+
+
+def test_the_written_table_was_measured_on_the_weights_that_ship(embedded: TextToImage) -> None:
+    assert f"(weights {embedded.hash})" in FILE.read_text(encoding="utf-8"), "run `python -m core.claims`"
+
+
+@pytest.mark.parametrize("one", [one for one in ON_MODEL if not one.slow], ids=lambda one: one.id)
+def test_what_is_measured_quickly_on_the_embedded_model_comes_out_as_written(one: Claim, embedded: TextToImage) -> None:
+    assert one.finding(embedded).verdict == verdicts(FILE.read_text(encoding="utf-8"))[one.id]

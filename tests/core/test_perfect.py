@@ -42,6 +42,16 @@ def test_the_nearest_of_a_training_picture_is_itself(pipe: TextToImage) -> None:
     assert len(perfect) == COUNT and perfect.usual > 0
 
 
+def test_a_run_of_its_own_begins_where_the_networks_does_and_ends_in_a_training_picture(pipe: TextToImage, run: list[Step]) -> None:
+    perfect, recipe = Perfect.of(pipe), Recipe(prompt="a red cat", steps=6, sampler="euler", seed=1, width=32, height=32)
+    steps = list(perfect.run(pipe, recipe))
+    assert torch.equal(steps[0].x / steps[0].cur.sigma, run[0].x / run[0].cur.sigma) and len(steps) == len(run)
+    end = steps[-1].x_next
+    row = perfect.nearest(end)[0].row
+    assert torch.allclose(end[0], pipe.extras.training.latents[row], atol=1e-5)
+    assert perfect.nearest(run[-1].x_next)[0].value > 0.05
+
+
 def test_a_prompt_names_the_longest_trained_name_in_it(pipe: TextToImage) -> None:
     perfect = Perfect.of(pipe)
     name = perfect.names[1]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 import torch
 from PIL import Image
 
@@ -14,6 +15,10 @@ from core.prediction import Prediction
 from core.recipe import Recipe
 from core.sampling import Step
 from core.schedules import Level
+from studio import app
+from studio.service.engine import Engine
+from studio.widgets import page
+from studio.widgets.settings import Settings
 from studio.widgets.status import Partial
 
 
@@ -40,6 +45,15 @@ def shown(work: Any) -> tuple[list[Partial], dict[str, Any]]:
     """What a piece of work shows meanwhile, and its last view."""
     seen, view = worked(work)
     return [one for one in seen if one is not None], view
+
+
+def stated(engine: Engine) -> dict[str, Settings]:
+    """What every tab of the app states."""
+    found: dict[str, Settings] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "connect", lambda demo, engine, head, tabs, settings: found.update(settings))
+        app.build(engine)
+    return found
 
 
 class FakePipeline:

@@ -15,7 +15,6 @@ import pytest
 from core import load_pipeline
 from core.claims import CLAIMS
 from core.errors import UserError
-from studio import app
 from studio.formats import lessons as written
 from studio.formats.lessons import find, languages, lessons
 from studio.formats.links import from_query
@@ -25,6 +24,7 @@ from studio.widgets import page as around
 from studio.widgets.settings import PAGE, Settings
 from studio.work import labs as lab_work
 from tests.core.tiny import write_tiny
+from tests.studio.fakes import stated
 
 STEPS = [pytest.param(lesson, at, id=f"{lesson.name}.{at + 1}")
          for language in languages() for lesson in lessons(language) for at in range(len(lesson.steps))]  # fmt: skip
@@ -39,12 +39,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def settings(engine: Engine) -> Mapping[str, Settings]:
-    """What every tab of the app states."""
-    found: dict[str, Settings] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(around, "connect", lambda demo, engine, head, tabs, settings: found.update(settings))
-        app.build(engine)
-    return found
+    return stated(engine)
 
 
 @pytest.mark.parametrize("language", languages())

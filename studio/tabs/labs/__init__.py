@@ -21,7 +21,7 @@ PAGES = (
     ("Perfect denoiser", "perfect", perfect.page), ("Train", "train", train.page),
     ("Lessons", "lessons", lessons.page),
 )  # fmt: skip
-FIELDS, VIEW = attrgetter("fields"), attrgetter("view")
+FIELDS, VIEW, SAMPLER, REST = map(attrgetter, ("fields", "view", "sampler", "rest"))
 
 
 def tab(engine: Engine, demo: gr.Blocks) -> Settings:
@@ -32,4 +32,5 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
             with gr.Tab(label, id=name):
                 made.append(page(engine))
     fields, view = ({name: widget for one in made for name, widget in part(one).items()} for part in (FIELDS, VIEW))
-    return Settings(fields, view=view, pages=pages)
+    sampler, rest = (next((found for one in made if (found := part(one))), None) for part in (SAMPLER, REST))
+    return Settings(fields, sampler, view, rest, pages=pages)

@@ -12,7 +12,7 @@ from core.claims import CLAIMS
 from studio.figures import labs as figures
 from studio.service.engine import USUAL, Engine
 from studio.service.jobs import LAST, Failed
-from studio.tabs.labs.desk import canvas
+from studio.tabs.labs.desk import canvas, remembered, unseen
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, PRIVATE, texts
 from studio.widgets.checks import one_of
@@ -25,6 +25,7 @@ def page(engine: Engine) -> Settings:
     """Lay out the cards; the page asks for them when it is opened."""
     gr.Markdown(texts("labs-claims")[0], elem_classes="lesson")
     shown = canvas("bench", "labs-bench", {})
+    view = remembered(shown, claim=unseen(gr.Dropdown, "", "Card that is marked", choices=["", *CLAIMS]))
     shown.open(lambda: {"cards": figures.cards()}, None, shown, queue=False, **PRIVATE)
 
     async def measure(request: gr.Request, event: gr.EventData) -> AsyncIterator[Any]:
@@ -36,7 +37,7 @@ def page(engine: Engine) -> Settings:
 
     shown.measure(measure, None, shown, **ENGINE, **PRIVATE)
     shown.halt(halt, None, None, queue=False, **PRIVATE)
-    return Settings()
+    return Settings(view=view)
 
 
 async def measuring(engine: Engine, request: gr.Request, event: gr.EventData) -> AsyncIterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ import gradio as gr
 from core.errors import UserError
 from core.recipe import MAX_TEXT, clean_text
 from studio.service.engine import USUAL, Engine
-from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
+from studio.tabs.labs.desk import PRICE, buttons, canvas, remembered, unseen, worked
 from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import whole
 from studio.widgets.settings import Settings
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_PAIRS, MOST_SEED = 12, 99
+KINDS = ("cosine", "rows", "columns")  # what the matrix can show, the last two as softmax
 NO_PICTURE = "There is no picture yet: upload one as PNG, JPEG or WebP, and press Classify."
 
 
@@ -39,6 +40,8 @@ def page(engine: Engine) -> Settings:
         draw = gr.Slider(0, MOST_SEED, 0, step=1, label="Which pictures", elem_id="clip-draw")
     pair = buttons("Compare", "clip")
     pairs = worked(engine, canvas("pairs", "labs-clip", {}), pair)
+    tau = unseen(gr.Number, 0, "Temperature of the matrix", minimum=0, maximum=10)  # 0: as it was learnt
+    matrix = remembered(pairs.stage, tau=tau, matrix=unseen(gr.Radio, KINDS[0], "What the matrix shows", choices=list(KINDS)))
 
     gr.Markdown(zero_text, elem_classes="lesson", latex_delimiters=LATEX)
     with gr.Row(elem_classes="labs-row"):
@@ -81,4 +84,4 @@ def page(engine: Engine) -> Settings:
     pairs.go.click(compare, [count, draw], pairs.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
     zero.go.click(classify, [image, names], zero.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
     tiny.go.click(train, seed, tiny.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
-    return Settings(view={"pairs": count, "draw": draw, "classes": names, "tiny_seed": seed})
+    return Settings(view={"pairs": count, "draw": draw, "classes": names, "tiny_seed": seed, **matrix})

@@ -13,7 +13,7 @@ from core.recipe import MAX_TEXT, Recipe
 from studio.figures import inside as figures
 from studio.service.engine import USUAL, Engine, cost
 from studio.service.jobs import Done, Failed
-from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
+from studio.tabs.labs.desk import PRICE, buttons, canvas, remembered, unseen, worked
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import one_of, real, whole
@@ -45,6 +45,8 @@ def page(engine: Engine) -> Settings:
         step = gr.Slider(1, MOST_STEPS, 8, step=1, label="Step of the run", scale=2, elem_id="inside-step")
     shown = canvas("inside", "labs-inside", IDLE, look=None, heat=None, chosen=[FIRST, 8])
     run = worked(engine, shown, pair)
+    down, right = (unseen(gr.Number, -1, f"Clicked position: {side}", minimum=-1, maximum=1) for side in ("down", "right"))
+    pixel = remembered(shown, pixel_down=down, pixel_right=right)
     gr.Markdown(off_text, elem_classes="lesson", latex_delimiters=LATEX)
     what = gr.Dropdown(list(OFF), value="skips", label="Switch off", elem_id="inside-off")
     pair = buttons("Measure", "switched")
@@ -54,7 +56,7 @@ def page(engine: Engine) -> Settings:
     looking(engine, shown, place, ran)
     switching(engine, switched, [what, part, step, *settings])
     view = {"scene": prompt, "scene_steps": steps, "scene_gamma": gamma, "scene_seed": seed, "part": part, "at": step, "off": what}
-    return Settings(view=view)
+    return Settings(view={**view, **pixel})
 
 
 def running(engine: Engine, run: Page, held: gr.State, settings: list[Any]) -> Any:
