@@ -86,7 +86,7 @@ def inception() -> Finding:
     asks="Each class is replaced by copies of one of its pictures: how many times farther is the set said to be by the Frechet "
          "distance?",
     unit="× Frechet distance", paper="1706.08500",
-    link="?v=1&tab=labs&view.page=evaluate&view.damage=keep",
+    link="?v=1&tab=labs&view.page=evaluate&view.damage=single",
 )  # fmt: skip
 def dropped_modes() -> Finding:
     """Ten classes of pictures as features around ten centres; keep one picture of each, copied, and take both measures again."""

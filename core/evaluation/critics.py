@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from core.metrics import METRICS, Metric
-from core.nets.inception import InceptionV3
+from core.nets.inception import CLASSES, InceptionV3
 from core.pipeline import TextToImage, to_bytes
 
 OWN, INCEPTION = "own", "inception"
@@ -81,6 +81,13 @@ class Critic:
             return METRICS
         return {name: metric if metric.paired else replace(metric, label=f"{NAMES.get(name, metric.label)} (Inception-v3)")
                 for name, metric in METRICS.items()}  # fmt: skip
+
+    @property
+    def class_names(self) -> list[str]:
+        """What the classes of `Seen.fine` are called; Inception-v3's weights come without names."""
+        if self.inception is None:
+            return list(self.pipe.extras.judge.network.config.subclasses)
+        return [f"class {number} of {CLASSES}" for number in range(CLASSES)]
 
     @property
     def together(self) -> int:

@@ -5,6 +5,7 @@
     duplicate   one picture in k is kept, each k times
     drop        every picture of one class is left out
     keep        every picture of all other classes is left out
+    single      in the place of every picture stands one and the same picture of its class (`core.evaluation.classes`)
 
 A metric notices where the 95 % interval of its change, on the same resamples, leaves out 0. Leaving out makes fewer pictures,
 and fewer pictures change a distance by themselves; so what is left is compared with as many untouched ones.
@@ -24,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.errors import UserError
+from core.evaluation.classes import one_of_each, within
 from core.evaluation.critics import Seen, floats_of, joined
 from core.evaluation.gallery import Gallery
 from core.metrics import Interval, Metric, bootstrap, bootstraps, frechet_distance
@@ -49,7 +51,8 @@ class Damage:
         return self.kind in ("blur", "noise")
 
 
-KINDS = ("blur", "noise", "duplicate", "drop", "keep")
+GROUPED = ("drop", "keep")  # damage that a class is named for
+KINDS = ("blur", "noise", "duplicate", *GROUPED, "single")
 
 
 def blurred(x: Tensor, std: float) -> Tensor:
@@ -76,7 +79,7 @@ def kept(gallery: Gallery, damage: Damage, seed: int = 0) -> np.ndarray:
     if damage.kind == "duplicate":
         few = np.sort(random.permutation(n)[: max(1, n // max(1, round(damage.strength)))])
         return np.sort(few[np.arange(n) % len(few)])
-    if damage.kind in ("drop", "keep"):
+    if damage.kind in GROUPED:
         known = memberships(gallery)
         if damage.group not in known:
             raise UserError(f"{damage.group[:40]!r} is no class here: take one of {', '.join(known)}.")
@@ -84,6 +87,8 @@ def kept(gallery: Gallery, damage: Damage, seed: int = 0) -> np.ndarray:
         if len(rows) < LEAST:
             raise UserError(f"Only {len(rows)} of {n} pictures would be left, and metrics need {LEAST}: take another class.")
         return rows
+    if damage.kind == "single":
+        return one_of_each(gallery.tested.fine, seed)
     return np.arange(n)
 
 
@@ -174,8 +179,7 @@ def function_of(metric: Metric) -> Callable[..., SupportsFloat]:
 
 def bounded(metric: Metric, found: Interval) -> Interval:
     """An interval held within what the metric can be."""
-    low, high = BOUNDS.get(metric.id, (-math.inf, math.inf))
-    return Interval(found.value, *(min(max(value, low), high) for value in found[1:]))
+    return within(found, *BOUNDS.get(metric.id, (-math.inf, math.inf)))
 
 
 def measured(metric: Metric, real: Seen, tested: Seen, draws: int = DRAWS) -> Interval | None:

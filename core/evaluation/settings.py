@@ -2,7 +2,8 @@
 
     fidelity    CLIP score of pictures and prompts (`core.adherence`); precision against training pictures (`core.metrics`)
     diversity   1 − cos among the seeds of a prompt (`core.adherence`); recall of the training pictures
-    both        kernel distance to the training pictures: unbiased at every number, so that few pictures do
+    both        kernel distance to the training pictures: unbiased at every number, so that few pictures do; Frechet distance
+                where they fill the dimensions of their features
 
 Prompts are captions of training pictures, evenly from the list; prompt p has the seeds 4p, 4p + 1, …, the same at every setting.
 """
@@ -20,29 +21,22 @@ import torch
 from torch import Tensor
 
 from core.adherence import adherence, diversity
-from core.assumptions.line import over_runs, unit_noise
 from core.evaluation.critics import array, joined
 from core.evaluation.damage import measured
 from core.evaluation.gallery import Gallery, caption
-from core.metrics import METRICS, Interval, clip_scores
+from core.metrics import METRICS, Interval, clip_scores, frechet_distance
 from core.perfect import some_indices
 from core.pipeline import TextToImage
-from core.prediction import unconditional
 from core.recipe import Recipe
-from core.sampling import sample
-from core.schedules import make, make_path
-from core.toy import ring
-from core.tradeoff import distance
+from core.sampling import SAMPLERS
 
 SEEDS = 4  # of each prompt
 TOGETHER = 2  # prompts in a batch
 SHOWN = 8  # pictures of each setting
 GAMMAS = (0.0, 1.0, 2.0, 4.0, 8.0)
 STEPS = (2, 4, 8, 16, 32)
-MANY = 1000
-POINTS, RUNS = 1000, 4  # on the exact ring
 NOTHING = Interval(math.nan, math.nan, math.nan)
-STORED = ("precision", "recall", "kernel_distance")
+STORED = ("precision", "recall", "kernel_distance", "frechet_distance")
 
 
 class Setting(NamedTuple):
@@ -52,13 +46,15 @@ class Setting(NamedTuple):
     steps: int
     gamma: float = 0.0
 
+    @property
+    def nfe(self) -> int:
+        """Network evaluations of one picture: the last move, which ends clean, takes one prediction whatever the sampler."""
+        calls = SAMPLERS[self.sampler].calls
+        return (1 + bool(self.gamma)) * (calls * self.steps - (calls - 1))
+
     def recipe(self, prompt: str, seed: int) -> Recipe:
         """The run of one prompt."""
         return Recipe(prompt=prompt, seed=seed, batch=SEEDS, sampler=self.sampler, steps=self.steps, gamma=self.gamma)
-
-
-HEADLINES = (Setting("dpmpp_2m", 10), Setting("dpmpp_2m", 20), Setting("ddim", 10), Setting("ddim", 20), Setting("ddim", 50),
-             Setting("ddpm", 50), Setting("ddpm", MANY))  # fmt: skip
 
 
 class Quality(NamedTuple):
@@ -73,6 +69,10 @@ class Quality(NamedTuple):
     precision: Interval
     recall: Interval
     kernel_distance: Interval
+    frechet_distance: Interval  # NaN where the pictures are too few
+    features: np.ndarray  # [n, D], row i of the same caption and seed at every setting
+    scores: np.ndarray  # CLIP scores, [n]
+    lacks: str  # why there is no Frechet distance, if there is none
     pictures: Tensor  # the first few, in uint8
 
 
@@ -113,32 +113,12 @@ def quality(gallery: Gallery, setting: Setting, prompts: Sequence[str]) -> Gener
         yield Making(1.0, latents[-1])
     seen, shape = replace(joined(parts), words=words), (len(prompts), SEEDS)
     shown = seen.pictures[:: max(1, len(seen) // SHOWN)][:SHOWN]
-    could_be, covered, kernel = (measured(METRICS[name], gallery.real, seen) or NOTHING for name in STORED)
-    score, apart = adherence(clip_scores(seen.by_clip, words).reshape(shape)), diversity(seen.by_clip.reshape(*shape, -1))
-    return Quality(setting, nfe, seconds, len(seen), score, apart, could_be, covered, kernel, shown)
-
-
-class OnRing(NamedTuple):
-    """Where a sampler ends on an exact ring: how far its points are from the data, over independent runs."""
-
-    nfe: int
-    distance: Interval
-
-
-def on_ring(setting: Setting, runs: int = RUNS, points: int = POINTS) -> Generator[float, None, OnRing]:
-    """Run a sampler on an exact ring of eight Gaussians under the linear schedule; yields the part that is done."""
-    mixture, path = ring(), make_path(make("linear"), "trailing", setting.steps)
-    found, nfe = [], 0
-    for seed in range(runs):
-        for last in sample(unconditional(mixture), path, setting.sampler, unit_noise(points, 2, seed=seed)):
-            if last.index % 50 == 49:
-                yield (seed + (last.index + 1) / setting.steps) / runs
-        found.append(distance(last.x_next, mixture, path.levels[-1]))
-        nfe = last.nfe
-    return OnRing(nfe, over_runs(np.maximum(found, 0)))
-
-
-def differs(a: Interval, b: Interval) -> bool:
-    """Whether two 95 % intervals do not overlap; False where one has none."""
-    bounds = (a.low, a.high, b.low, b.high)
-    return all(map(math.isfinite, bounds)) and (a.low > b.high or b.low > a.high)
+    lacks = frechet_distance(gallery.real.features, seen.features, allow_few=True).note
+    could_be, covered, kernel, frechet = (
+        NOTHING if lacks and name == "frechet_distance" else measured(METRICS[name], gallery.real, seen) or NOTHING
+        for name in STORED
+    )  # fmt: skip
+    scores = clip_scores(seen.by_clip, words)
+    score, apart = adherence(scores.reshape(shape)), diversity(seen.by_clip.reshape(*shape, -1))
+    return Quality(setting, nfe, seconds, len(seen), score, apart, could_be, covered, kernel, frechet, seen.features, scores, lacks,
+                   shown)  # fmt: skip

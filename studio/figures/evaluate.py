@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.evaluation.classes import Share, divergences, marginal, of_one, product
 from core.evaluation.damage import SAME
-from core.evaluation.settings import MANY, differs
+from core.evaluation.headlines import FIFTY, FULL, MANY, PAIRS, QUICK, told_apart
 from core.metrics import METRICS, Interval, Metric
 from core.sampling import SAMPLERS
 from studio.figures.labs import Chart, axis, bar_chart, chart, number, series
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     from core.evaluation.clouds import Clouds
     from core.evaluation.critics import Seen
     from core.evaluation.damage import Damage, Scored
-    from core.evaluation.settings import OnRing, Quality, Setting
+    from core.evaluation.headlines import Less, OnRing
+    from core.evaluation.settings import Quality, Setting
 
 View = dict[str, Any]
 Named = Mapping[str, Metric]
 SHOWN, SIDE = 12, 72  # pictures in a strip, and their side in pixels
-NAMES = {"blur": "Blur", "noise": "Noise", "duplicate": "Duplicate", "drop": "Without a class", "keep": "One class only"}
+NAMES = {"blur": "Blur", "noise": "Noise", "duplicate": "Duplicate", "drop": "Without a class", "keep": "One class only",
+         "single": "One of each class"}  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------- two clouds
@@ -71,7 +74,7 @@ def named(damage: Damage) -> str:
     """A damage as a title says it."""
     how = {"blur": f"{damage.strength:g} pixels", "noise": f"standard deviation {damage.strength:g}",
            "duplicate": f"{damage.strength:.0f} copies of each"}  # fmt: skip
-    return f"{NAMES[damage.kind]}: {how.get(damage.kind, damage.group)}"
+    return ": ".join(filter(None, (NAMES[damage.kind], how.get(damage.kind, damage.group))))
 
 
 def strip(name: str, seen: Seen) -> View:
@@ -108,6 +111,27 @@ def part_bars(parts: tuple[Interval, Interval], name: str, metrics: Named = METR
     mean, cov = parts
     return bar_chart(f"{metrics['frechet_distance'].label} {name}, part by part", "squared units of the features",
                      [("means", mean), ("covariances", cov)])  # fmt: skip
+
+
+def class_bars(probabilities: np.ndarray, when: str, names: Sequence[str], metrics: Named = METRICS) -> list[View]:
+    """What the classifier says of the first picture and of all together, and the inception score as what lies between."""
+    apart, made, n = divergences(probabilities), product(probabilities), len(probabilities)
+    mean = float(apart.mean())
+    label = inside(metrics["inception_score"])
+
+    def named_bars(shares: Sequence[Share]) -> list[tuple[str, Interval]]:
+        return [(names[number], share) for number, share in shares]
+
+    return [
+        bar_chart(f"p(y|x) of the first picture, {when}", f"Its likeliest classes; KL from the marginal: {apart[0]:.3g} nats",
+                  named_bars(of_one(probabilities[0]))),
+        bar_chart(f"The marginal p(y), {when}", f"The mean over all {n} pictures; KL of a picture from it: {mean:.3g} nats on "
+                  f"average", named_bars(marginal(probabilities))),
+        bar_chart(f"The {label}, {when}", f"exp({mean:.3g}) = {math.exp(mean):.3g}: the classes in all, divided by those that one "
+                  "picture could be",
+                  [("classes in all, exp H(p(y))", made.in_all), ("classes of one picture, exp mean H(p(y|x))", made.in_one),
+                   (label, made.score)]),
+    ]  # fmt: skip
 
 
 def told(rows: Sequence[Scored], foreseen: Sequence[str], n: int) -> str:
@@ -152,9 +176,10 @@ def said(value: Interval, digits: int = 3) -> str:
 
 
 def setting_name(setting: Setting) -> str:
-    """A setting in words: "DDIM, 50 steps, γ 2 = CFG scale 3"."""
+    """A setting in words: "DDIM, 50 steps, γ 2 = CFG scale 3"; with its calls where a step is several."""
+    several = f" = {setting.nfe} calls" if SAMPLERS[setting.sampler].calls > 1 else ""
     guided = f", {scale(setting.gamma)}" if setting.gamma else ""
-    return f"{SAMPLERS[setting.sampler].label}, {setting.steps} steps{guided}"
+    return f"{SAMPLERS[setting.sampler].label}, {setting.steps} steps{several}{guided}"
 
 
 def setting_strip(one: Quality) -> View:
@@ -199,44 +224,75 @@ def inside(metric: Metric) -> str:
     return metric.label if metric.label[1:2].isupper() else metric.label[:1].lower() + metric.label[1:]
 
 
+def calls_name(setting: Setting) -> str:
+    """A row of the headline table: "DPM-Solver-2, 9 calls"."""
+    return f"{SAMPLERS[setting.sampler].label}, {setting.nfe:,} calls"
+
+
 def head(metrics: Named = METRICS) -> list[str]:
     """The columns of the headline table."""
-    kernel, could_be = (inside(metrics[name]) for name in ("kernel_distance", "precision"))
-    return ["sampler", "calls (NFE)", "fewer calls", "exact ring: distance", f"{kernel} × 1000", "CLIP score", could_be,
-            "seconds a picture"]  # fmt: skip
+    kernel, frechet, could_be = (inside(metrics[name]) for name in ("kernel_distance", "frechet_distance", "precision"))
+    return ["sampler and calls (NFE)", "steps", "fewer calls", "exact ring: distance", "exact ring: Frechet × 1000",
+            f"{kernel} × 1000", frechet, "CLIP score", could_be, "seconds a picture"]  # fmt: skip
+
+
+def thousandfold(value: Interval) -> Interval:
+    return Interval(*(1000 * part for part in value))
 
 
 def headline_table(
     settings: Sequence[Setting], rings: Mapping[Setting, OnRing], known: Mapping[Setting, Quality], metrics: Named = METRICS
 ) -> View:
-    """The samplers side by side; what is not measured yet is a dash."""
+    """The samplers side by side; what is not measured yet is a dash, and so is what needs more pictures."""
     rows = []
     for setting in settings:
         ring, one = rings.get(setting), known.get(setting)
         nfe = one.nfe if one else ring.nfe if ring else None
-        thousand = None if one is None else Interval(*(1000 * value for value in one.kernel_distance))
         rows.append([
-            setting_name(setting), "–" if nfe is None else f"{nfe:,}", "–" if nfe is None else f"{MANY / nfe:.0f}×",
-            "–" if ring is None else said(ring.distance), "–" if thousand is None else said(thousand),
+            calls_name(setting), f"{setting.steps:,}", "–" if nfe is None else f"{MANY / nfe:.0f}×",
+            "–" if ring is None else said(ring.distance), "–" if ring is None else said(thousandfold(ring.frechet)),
+            "–" if one is None else said(thousandfold(one.kernel_distance)), "–" if one is None else said(one.frechet_distance),
             "–" if one is None else said(one.score), "–" if one is None else said(one.precision),
             "–" if one is None else duration(one.seconds),
         ])  # fmt: skip
-    count = next((one.n for one in known.values()), 0)
-    note = "Brackets hold 95 % intervals; without guidance, so that a step is one call of the network"
-    note += f"; {count} pictures of this model a row, from the same noise" if count else ""
-    return {"title": "Fewer calls, and what they cost", "note": note, "head": head(metrics), "rows": rows}
+    note = "Brackets hold 95 % intervals; without guidance. A step of DPM-Solver-2 is two calls of the network, the last is one"
+    if (one := next(iter(known.values()), None)) is not None:
+        note += f"; {one.n} pictures of this model a row, from the same noise. {one.lacks}"
+    return {"title": "Fewer calls, and what they cost", "note": note.strip(), "head": head(metrics), "rows": rows}
 
 
-def verdicts(rings: Mapping[Setting, OnRing], known: Mapping[Setting, Quality]) -> str:
-    """What the table says of the two headline claims."""
-    by = {(setting.sampler, setting.steps): setting for setting in known}
-    full, fifty, ten, twenty = by["ddpm", MANY], by["ddim", 50], by["dpmpp_2m", 10], by["dpmpp_2m", 20]
+def less_table(found: Mapping[tuple[Setting, Setting], Less], metrics: Named = METRICS) -> View:
+    """What few calls come to less what more do, pair by pair."""
+    columns = head(metrics)[3:8]
+    rows = [
+        [f"{calls_name(few)}, less {calls_name(many)}",
+         *(map(said, in_thousandths(found[few, many])) if (few, many) in found else "–" * len(columns))]
+        for few, many in PAIRS
+    ]  # fmt: skip
+    return {"title": "Differences on the same noise", "head": ["", *columns], "rows": rows,
+            "note": "Run by run on the ring, picture by picture for the CLIP score, by resamples of the common seeds for distances "
+                    "of sets: what the noise does to both rows cancels. Where an interval leaves out 0 they differ"}  # fmt: skip
 
-    def apart(a: Setting, b: Setting) -> str:
-        ring, model = differs(rings[a].distance, rings[b].distance), differs(known[a].kernel_distance, known[b].kernel_distance)
-        words = {True: "differ", False: "cannot be told apart"}
-        return f"{words[ring]} on the ring and {words[model]} on this model"
 
-    return (f"DDIM's 50 calls are {known[full].nfe / known[fifty].nfe:.0f}× fewer than DDPM's {known[full].nfe:,}: they "
-            f"{apart(fifty, full)}. DPM++ 2M with {known[ten].nfe} calls and with {known[twenty].nfe}: against DDIM's 50 they "
-            f"{apart(ten, fifty)}, and {apart(twenty, fifty)}. Few pictures tell only large losses.")  # fmt: skip
+def in_thousandths(one: Less) -> Less:
+    """As the columns of the tables are."""
+    return one._replace(ring_frechet=thousandfold(one.ring_frechet), kernel_distance=thousandfold(one.kernel_distance))
+
+
+def verdicts(known: Mapping[Setting, Quality], found: Mapping[tuple[Setting, Setting], Less]) -> str:
+    """What the table says of the two headline claims, and how small a loss so many pictures could tell."""
+
+    def on(value: Interval) -> str:
+        return ("farther from the data" if value.value > 0 else "nearer to the data") if told_apart(value) else "not told apart"
+
+    def outcome(few: Setting, many: Setting) -> str:
+        one = found[few, many]
+        return f"{on(one.ring)} on the ring, {on(one.kernel_distance)} on this model"
+
+    full, fifty = known[FULL], known[FIFTY].nfe
+    kernel, itself = (thousandfold(one.kernel_distance) for one in (found[FIFTY, FULL], full))
+    quick = "; ".join(f"{calls_name(few)}: {outcome(few, FIFTY)}" for few in QUICK)
+    return (f"DDIM's {fifty} calls are {full.nfe / fifty:.0f}× fewer than DDPM's {full.nfe:,}: {outcome(FIFTY, FULL)}. Against "
+            f"DDIM's {fifty}: {quick}. With {full.n} pictures a row DDIM's difference from DDPM is known to "
+            f"±{(kernel.high - kernel.low) / 2:.2g} thousandths of kernel distance, where DDPM itself has {said(itself)}: a loss "
+            f"below that stays hidden. {full.lacks}").strip()  # fmt: skip

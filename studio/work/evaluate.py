@@ -14,7 +14,8 @@ from core.evaluation.clouds import parts
 from core.evaluation.critics import Critic, Seen
 from core.evaluation.damage import Damage, Scored, applied, compared_with, judged, scored
 from core.evaluation.gallery import Gallery
-from core.evaluation.settings import HEADLINES, Making, OnRing, Quality, Setting, on_ring, prompts_of, quality
+from core.evaluation.headlines import HEADLINES, PAIRS, Less, OnRing, less, on_ring
+from core.evaluation.settings import Making, Quality, Setting, prompts_of, quality
 from core.metrics import frechet_distance
 from studio.figures import evaluate as figures
 from studio.service.engine import Engine
@@ -83,6 +84,10 @@ def noticed(room: Room, damage: Damage, foreseen: Sequence[str]) -> Work:
         asking = "the classifier looks at the damaged pictures"
         after = yield from last_of(judged(gallery, after), lambda now: Partial(dict(view), f"{asking}: {len(now)}", 0.95))
         yield from measure()
+    for side, name in ((before, "before"), (after, "after")):
+        if side.fine is not None:
+            view["bars"] = [*view["bars"], *figures.class_bars(side.fine, name, room.critic.class_names, metrics)]
+            yield Partial(dict(view), f"classes {name} counted", 0.97)
     note = frechet_distance(gallery.real.features, after.features, allow_few=True).note
     return view | {"line": figures.told(list(rows.values()), foreseen, len(after)) + (f" {note}" if note else "")}
 
@@ -156,9 +161,11 @@ def headlines(room: Room, count: int) -> Work:
     """The headline claims as one table: first on the exact ring, then on the model, the thousand steps last."""
     rings: dict[Setting, OnRing] = {}
     known: dict[Setting, Quality] = {}
+    found: dict[tuple[Setting, Setting], Less] = {}
 
     def table() -> View:
-        return {"tables": [figures.headline_table(HEADLINES, rings, known, room.critic.metrics)]}
+        metrics = room.critic.metrics
+        return {"tables": [figures.headline_table(HEADLINES, rings, known, metrics), figures.less_table(found, metrics)]}
 
     yield Partial(table(), "on an exact ring first", 0.0)
     for setting in HEADLINES:
@@ -169,14 +176,19 @@ def headlines(room: Room, count: int) -> Work:
             except StopIteration as end:
                 rings[setting] = end.value
                 break
-            yield Partial({}, f"{figures.setting_name(setting)} on an exact ring: {100 * part:.0f} %", 0.02)
+            told = f"{figures.setting_name(setting)} on an exact ring: {100 * part:.0f} %"
+            yield Partial({}, told, 0.05 * (len(rings) + part) / len(HEADLINES))
         yield Partial(table(), f"{figures.setting_name(setting)} on an exact ring", 0.05 * len(rings) / len(HEADLINES))
     yield from filled(room.gallery, 0.15)
     strips: list[View] = []
-    begun, share = 0.15, 0.85 / sum(setting.steps for setting in HEADLINES)
-    for setting in sorted(HEADLINES, key=lambda one: one.steps):
-        strips.append((yield from asked(room, setting, count, strips, begun, share * setting.steps)))
+    begun, share = 0.15, 0.85 / sum(setting.nfe for setting in HEADLINES)
+    for setting in sorted(HEADLINES, key=lambda one: one.nfe):
+        strips.append((yield from asked(room, setting, count, strips, begun, share * setting.nfe)))
         known[setting] = room.known[setting, count]
-        begun += share * setting.steps
+        begun += share * setting.nfe
         yield Partial(table() | {"strips": list(strips)}, f"{figures.setting_name(setting)} measured", begun)
-    return table() | {"strips": strips, "line": figures.verdicts(rings, known)}
+        for few, many in PAIRS:
+            if few in known and many in known and (few, many) not in found:
+                found[few, many] = less(room.gallery.real.features, known[few], known[many], (rings[few], rings[many]))
+                yield Partial(table(), f"{figures.setting_name(few)} compared", begun)
+    return table() | {"strips": strips, "line": figures.verdicts(known, found)}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.evaluation.headlines import HEADLINES, PAIRS
 from core.metrics import METRICS
 from tests.browser.conftest import PATIENCE
 
@@ -43,7 +44,8 @@ def test_damage_is_predicted_and_every_metric_measured_with_the_pictures_beside(
     assert rows.locator("small.right, small.wrong").count() == len(METRICS)
     assert page.locator(".notices .strips figure").count() == 2
     assert page.locator(".notices .strips figure").nth(1).locator("img").count() > 3
-    assert page.locator(".notices .bar-row").count() == 4
+    assert page.locator(".notices .panel").count() == 8  # both parts of a distance, and three of the classes, before and after
+    assert page.locator(".notices .bar-row").count() == 2 * (2 + 12 + 12 + 3)
     assert fits(page)
 
 
@@ -89,7 +91,8 @@ def test_the_table_of_the_headline_claims_fills_row_by_row_and_can_be_stopped(op
     page = opened(open_page, "headlines", size)
     page.locator("#headlines-go").click()
     page.locator(".headlines td", has_text="100×").first.wait_for(timeout=LONG)
-    assert page.locator(".headlines tr:has(td)").count() == 7 and fits(page)
+    assert page.locator(".headlines table").first.locator("tr:has(td)").count() == len(HEADLINES) and fits(page)
+    assert page.locator(".headlines table").nth(1).locator("tr:has(td)").count() == len(PAIRS)
     page.locator("#headlines-stop").click()
     page.wait_for_selector("[data-state=stopped] > .headlines", timeout=LONG)
     page.wait_for_selector("#headlines-go:enabled")

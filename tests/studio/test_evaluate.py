@@ -16,9 +16,11 @@ import pytest
 from core import load_pipeline
 from core.errors import UserError
 from core.evaluation import bias, settings
+from core.evaluation.classes import divergences
 from core.evaluation.clouds import clouds
 from core.evaluation.damage import Damage
-from core.evaluation.settings import OnRing, Quality, Setting
+from core.evaluation.headlines import FIFTY, HEADLINES, PAIRS, Less, OnRing
+from core.evaluation.settings import NOTHING, Quality, Setting
 from core.metrics import METRICS, Interval
 from studio.figures import evaluate as figures
 from studio.formats.links import from_query
@@ -26,10 +28,8 @@ from studio.service.engine import Engine
 from studio.tabs.labs import evaluate
 from studio.work import evaluate as evaluate_work
 from studio.work.evaluate import Room
-from tests.core.tiny import write_tiny
+from tests.core.tiny import SUBGROUPS, write_tiny
 from tests.studio.fakes import shown
-
-SHORT = (Setting("dpmpp_2m", 10), Setting("dpmpp_2m", 20), Setting("ddim", 50), Setting("ddpm", settings.MANY))
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,25 @@ def test_every_metric_is_shown_before_and_after_with_the_pictures_beside_it(room
     for one in view["changes"]:
         assert one["before"][1] <= one["before"][0] <= one["before"][2] and one["verdict"] in ("worse", "better", "not noticed")
         assert one["foreseen"] is (one["id"] == "recall")
-    assert len(view["bars"]) == 2 and all(len(bars["bars"]) == 2 for bars in view["bars"])
+    titles = [bars["title"] for bars in view["bars"]]
+    assert [title.split(", ")[-1] for title in titles[2:]] == ["before"] * 3 + ["after"] * 3
+    assert [len(bars["bars"]) for bars in view["bars"]] == [2, 2, 3, 3, 3, 3, 3, 3]  # the tiny classifier has three classes
     assert "You foresaw" in view["line"] and "cannot fill 16 dimensions" in view["line"]
     assert [event.part for event in seen] == sorted(event.part for event in seen) and seen[-1].part < 1
+
+
+def test_the_classes_of_one_picture_and_of_all_lead_to_the_inception_score(room: Room) -> None:
+    _, view = shown(evaluate_work.noticed(room, Damage("single"), []))
+    one, all_of_them, score = view["bars"][2:5]
+    assert {name for name, *_ in one["bars"]} == {name for name, *_ in all_of_them["bars"]} == set(SUBGROUPS)
+    assert sum(value for _, value, *_ in one["bars"]) == pytest.approx(1, abs=1e-4)
+    fine = room.gallery.tested.fine
+    assert fine is not None and {name: value for name, value, *_ in all_of_them["bars"]} == pytest.approx(
+        dict(zip(SUBGROUPS, fine.mean(0), strict=True)), abs=1e-4)  # fmt: skip
+    told = next(change for change in view["changes"] if change["id"] == "inception_score")
+    assert score["bars"][2][1] == pytest.approx(told["before"][0], rel=1e-4)
+    assert f"exp({divergences(fine).mean():.3g}) = " in score["unit"]
+    assert view["bars"][7]["bars"][2][1] == pytest.approx(told["after"][0], rel=1e-4)
 
 
 def test_who_predicted_nothing_is_not_told_how_right_that_was(room: Room) -> None:
@@ -101,6 +117,8 @@ def test_damage_is_what_its_own_knob_says() -> None:
     assert evaluate.damage_of("duplicate", 9, 0.3, 8, "x", None) == (Damage("duplicate", 8), [])
     assert evaluate.damage_of("drop", 9, 0.3, 8, "style 3d", []) == (Damage("drop", group="style 3d"), [])
     assert figures.named(Damage("drop", group="style 3d")) == "Without a class: style 3d"
+    single, _ = evaluate.damage_of("single", 9, 0.3, 8, "x", [])
+    assert single.kind == "single" and figures.named(single) == "One of each class"
 
 
 # ------------------------------------------------------------------------------------------------- clouds and numbers
@@ -161,28 +179,59 @@ def test_the_settings_of_both_axes_are_recipes_and_the_cheap_ones_come_first() -
     assert evaluate.price(made, 4) > evaluate.price(made, 2) > 0
 
 
-def test_the_headline_claims_are_one_table_that_fills_row_by_row(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    rings = {one: OnRing(one.steps, Interval(0.03, 0.02, 0.04)) for one in SHORT}
+def made_up(setting: Setting, pictures: Any, n: int = 8, lacks: str = "") -> Quality:
+    """A row whose pictures are the nearer to the real ones the more calls it has."""
+    value, random = Interval(0.001 * setting.steps, 0.0, 0.1), np.random.default_rng(0)
+    features = random.normal(size=(n, 16)) + 5 / setting.nfe
+    return Quality(setting, setting.nfe, 0.1, n, *[value] * 6, features, features[:, 0], lacks, pictures)
 
+
+def test_the_headline_claims_are_one_table_that_fills_row_by_row(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     def quick(setting: Setting) -> Iterator[float]:
         yield 0.5
-        return rings[setting]
+        return OnRing(setting.nfe, *[tuple(1 / setting.nfe + 0.001 * run for run in range(4))] * 2)
 
     def known(_: Any, setting: Setting, prompts: list[str]) -> Iterator[settings.Making]:
-        value = Interval(0.001 * setting.steps, 0.0, 0.1)
         yield from ()
-        return Quality(setting, setting.steps, 0.1, 4 * len(prompts), *[value] * 5, room.gallery.tested.pictures[:2])
+        return made_up(setting, room.gallery.tested.pictures[:2], 4 * len(prompts))
 
-    monkeypatch.setattr(evaluate_work, "HEADLINES", SHORT)
     monkeypatch.setattr(evaluate_work, "on_ring", quick)
     monkeypatch.setattr(evaluate_work, "quality", known)
     seen, view = shown(evaluate_work.headlines(room, 2))
-    rows = view["tables"][0]["rows"]
-    assert [row[1:3] for row in rows] == [["10", "100×"], ["20", "50×"], ["50", "20×"], ["1,000", "1×"]]
-    assert all(len(row) == len(figures.head()) and "–" not in row for row in rows)
-    assert "20× fewer" in view["line"] and "cannot be told apart" in view["line"]
+    table, apart = view["tables"]
+    rows = {row[0]: row for row in table["rows"]}
+    assert [rows[name][1:3] for name in ("DPM-Solver-2, 9 calls", "DPM-Solver-2, 19 calls", "DPM++ 2M, 20 calls", "DDIM, 50 calls",
+                                         "DDPM, 1,000 calls")] == [["5", "111×"], ["10", "53×"], ["20", "50×"], ["50", "20×"],
+                                                                   ["1,000", "1×"]]  # fmt: skip
+    assert len(rows) == len(HEADLINES) and all(len(row) == len(figures.head()) and "–" not in row for row in rows.values())
+    name = figures.calls_name
+    assert [row[0] for row in apart["rows"]] == [f"{name(few)}, less {name(many)}" for few, many in PAIRS]
+    assert all(len(row) == len(apart["head"]) and "–" not in row for row in apart["rows"])
+    assert apart["rows"][0][1] == figures.said(Interval(*[1 / 50 - 1 / 1000] * 3))  # pairs on one noise: chance has no part
     first = next(event for event in seen if event.view.get("tables"))
-    assert {cell for row in first.view["tables"][0]["rows"] for cell in row[1:]} == {"–"}
+    assert {cell for row in first.view["tables"][0]["rows"] for cell in row[2:]} == {"–"}
+    assert {cell for row in first.view["tables"][1]["rows"] for cell in row[1:]} == {"–"}
+    compared = [event.line for event in seen if event.line.endswith("compared")]
+    assert len(compared) == len(PAIRS) and compared[-1].startswith("DDIM")  # the thousand steps come last
+    assert [event.part for event in seen] == sorted(event.part for event in seen)
+
+
+def test_the_verdict_is_of_the_differences_and_says_what_so_few_pictures_can_tell() -> None:
+    def value(middle: float, half: float) -> Interval:
+        return Interval(middle, middle - half, middle + half)
+
+    lacks = "16 pictures cannot fill 192 dimensions: take at least 193."
+    known = {one: made_up(one, None, 16, lacks) for one in HEADLINES}
+    far, unsure = Less(*[value(0.02, 0.005)] * 5), Less(*[value(0.001, 0.004)] * 5)
+    found = {pair: unsure if pair[0] == FIFTY else far for pair in PAIRS}
+    line = figures.verdicts(known, found)
+    assert "50 calls are 20× fewer than DDPM's 1,000: not told apart on the ring, not told apart on this model." in line
+    assert "DPM-Solver-2, 9 calls: farther from the data on the ring, farther from the data on this model" in line
+    assert "With 16 pictures a row DDIM's difference from DDPM is known to ±4 thousandths" in line and line.endswith(lacks)
+    table = figures.headline_table(HEADLINES, {}, known)
+    assert table["note"].endswith(lacks) and "two calls of the network" in table["note"]
+    bare = {pair: one._replace(frechet_distance=NOTHING) for pair, one in found.items()}
+    assert [row[4] for row in figures.less_table(bare)["rows"]] == ["–"] * len(PAIRS)
 
 
 def test_numbers_in_words_carry_their_interval_and_nothing_is_a_dash() -> None:

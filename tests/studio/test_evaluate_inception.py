@@ -44,7 +44,10 @@ def test_every_metric_is_measured_on_inceptions_features_and_classes_and_called_
     seen, view = shown(evaluate_work.noticed(room, Damage("noise", 1.0), []))
     assert {one["id"]: one["label"] for one in view["changes"]} == NAMES
     assert not [event for event in seen if "the classifier looks" in event.line]  # Inception-v3 has said it already
-    assert all(bars["title"].startswith("FID (Inception-v3) ") for bars in view["bars"])
+    assert [bars["title"].split(",")[0] for bars in view["bars"][:5]] == [
+        "FID (Inception-v3) before", "FID (Inception-v3) after", "p(y|x) of the first picture", "The marginal p(y)",
+        "The inception score (Inception-v3)"]  # fmt: skip
+    assert all(name.startswith("class ") and name.endswith(" of 1008") for name, *_ in view["bars"][3]["bars"])
     assert "cannot fill 2048 dimensions" in view["line"] and "KID (Inception-v3)" in str(view)
     real, tested, network = room.gallery.real, room.gallery.tested, room.critic.inception
     assert network is not None
@@ -96,6 +99,6 @@ def test_without_the_file_no_number_is_called_after_inception(tmp_path: Path) ->
         evaluate.page(engine)
     told = json.dumps(demo.get_config_file(), default=str)
     assert "Inception-v3" not in told and "FID (" not in told and "no number here may stand beside a published FID" in told
-    assert Critic(engine.pipe).metrics is METRICS and figures.head()[4] == "kernel distance × 1000"
+    assert Critic(engine.pipe).metrics is METRICS and figures.head()[5] == "kernel distance × 1000"
     assert figures.part_bars((Interval(1, 1, 1), Interval(1, 1, 1)), "before")["title"].startswith("Frechet distance before")
     engine.close()

@@ -10,9 +10,10 @@ import gradio as gr
 
 from core.evaluation.clouds import clouds
 from core.evaluation.critics import INCEPTION, OWN
-from core.evaluation.damage import KINDS, Damage, classes
+from core.evaluation.damage import GROUPED, KINDS, Damage, classes
 from core.evaluation.gallery import NEEDS
-from core.evaluation.settings import GAMMAS, HEADLINES, SEEDS, STEPS, Setting
+from core.evaluation.headlines import HEADLINES
+from core.evaluation.settings import GAMMAS, SEEDS, STEPS, Setting
 from core.metrics import METRICS
 from studio.figures import evaluate as figures
 from studio.service.engine import USUAL, Engine
@@ -30,6 +31,7 @@ FEATURES = dict(zip((OWN, INCEPTION), texts("labs-evaluate-features"), strict=Tr
 KNOBS = {"blur": ("blur", 16.0), "noise": ("noise", 1.0), "duplicate": ("copies", 64.0)}  # what a damage is set by, and its most
 AGAINST = (("guidance scale γ", "gamma"), ("number of evaluations (NFE)", "nfe"))
 MOST_SHIFT, MOST_SPREAD, MOST_POINTS, MOST_PROMPTS = 4.0, 3.0, 1000, 16
+MOST_ROWS = 50  # captions of a row of the headline table: enough for the Frechet distance of 192 features
 COST = 20 * USUAL
 SCALE, STEPPED = 2.0, 10  # of the curves against NFE, and of those against gamma
 
@@ -98,7 +100,7 @@ def part_of_notices(room: Room) -> dict[str, Any]:
     inputs = [damage, blur, noise, copies, group, foreseen]
 
     def knobs(kind: Any) -> list[Any]:
-        return [gr.update(visible=kind == one) for one in KNOBS] + [gr.update(visible=kind in ("drop", "keep"))]
+        return [gr.update(visible=kind == one) for one in KNOBS] + [gr.update(visible=kind in GROUPED)]
 
     def work(*values: Any) -> tuple[Any, float]:
         return functools.partial(noticed, room, *damage_of(*values)), COST
@@ -113,7 +115,7 @@ def damage_of(kind: Any, blur: Any, noise: Any, copies: Any, group: Any, foresee
     kind, given = one_of("damage", kind, KINDS), {"blur": blur, "noise": noise, "duplicate": copies}
     guesses = some_of("prediction", foreseen, METRICS) if foreseen else []
     if kind not in KNOBS:
-        return Damage(kind, group=str(group)), guesses
+        return Damage(kind, group=str(group) if kind in GROUPED else ""), guesses
     name, most = KNOBS[kind]
     strength = whole(name, given[kind], 1, int(most)) if kind == "duplicate" else real(name, given[kind], 0, most)
     return Damage(kind, strength), guesses
@@ -190,10 +192,10 @@ def price(settings: Sequence[Setting], count: int) -> float:
 def part_of_headlines(room: Room) -> dict[str, Any]:
     """The headline claims as one table."""
     with gr.Row(elem_classes="labs-row"):
-        count = gr.Slider(2, MOST_PROMPTS, 4, step=1, label=f"Captions, {SEEDS} seeds each", elem_id="evaluate-rows")
+        count = gr.Slider(2, MOST_ROWS, 4, step=1, label=f"Captions, {SEEDS} seeds each", elem_id="evaluate-rows")
 
     def work(count: Any) -> tuple[Any, float]:
-        count = whole("captions", count, 2, MOST_PROMPTS)
+        count = whole("captions", count, 2, MOST_ROWS)
         return functools.partial(headlines, room, count), price(HEADLINES, count)
 
     staged(room, "headlines", "Press Measure: the ring takes seconds, the model minutes.", work, [count])
