@@ -19,7 +19,9 @@ window.studio = (() => {
   }, true);
   const place = () => [...document.querySelectorAll("[role=tab][aria-selected=true]")].filter((tab) => tab.offsetParent).map((tab) => tab.dataset.tabId);
 
+  let looks = {}; // as it was turned last: what is kept at the same time must not turn it back
   const look = ({ projector, dark }) => {
+    looks = { projector: Boolean(projector), ...(typeof dark === "boolean" ? { dark } : {}) };
     root.classList.toggle("projector", Boolean(projector));
     if (typeof dark === "boolean") document.body.classList.toggle("dark", dark);
     for (const [name, on] of [["projector", projector], ["dark", document.body.classList.contains("dark")]]) {
@@ -87,11 +89,11 @@ window.studio = (() => {
       await new Promise((done) => setTimeout(done, 50)); // a tab that was just chosen is marked by then
       if (document.body.dataset.panel === "share") renew();
       const settings = Object.fromEntries(names.map((name, i) => [name, values[i]]));
-      return { ...kept, query: location.search, place: place(), settings };
+      return { ...kept, ...looks, query: location.search, place: place(), settings };
     },
     turn(kept, name) {
       const dark = document.body.classList.contains("dark");
-      const next = { ...kept, ...(name === "dark" ? { dark: !dark } : { projector: !root.classList.contains("projector") }) };
+      const next = { ...kept, ...looks, ...(name === "dark" ? { dark: !dark } : { projector: !root.classList.contains("projector") }) };
       look(next);
       return next;
     },
