@@ -174,7 +174,7 @@ def test_a_tab_chosen_before_the_page_has_what_was_kept_is_kept_too(open_page: A
     ready(page)
     page.wait_for_timeout(500)  # kept by then
     page.reload()
-    page.wait_for_function("studio.open && studio.place()[0] === 'labs'")
+    page.wait_for_function("window.studio?.open && studio.place()[0] === 'labs'")
 
 
 def test_larger_type_and_dark_are_kept(open_page: Any) -> None:
