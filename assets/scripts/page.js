@@ -47,17 +47,20 @@ window.studio = (() => {
   });
 
   // A file that misses every place for files would make the browser leave the studio for it. A picture on Prompt has its recipe read.
-  document.addEventListener("dragover", (event) => event.preventDefault());
+  // Words may still be dragged from one box to another.
+  const files = (event) => event.dataTransfer.types.includes("Files");
+  document.addEventListener("dragover", (event) => { if (files(event)) event.preventDefault(); });
   document.addEventListener("drop", (event) => {
-    const taken = event.defaultPrevented, { files } = event.dataTransfer;
+    if (!files(event)) return;
+    const taken = event.defaultPrevented, dropped = event.dataTransfer.files;
     event.preventDefault();
-    if (taken || !files.length || place()[0] !== "prompt") return;
+    if (taken || !dropped.length || place()[0] !== "prompt") return;
     const fold = document.querySelector("#take .label-wrap");
     if (!fold.classList.contains("open")) fold.click();
     const read = () => {
       const input = document.querySelector("#reader input[type=file]");
       if (!input) return requestAnimationFrame(read); // what is folded is not there yet
-      input.files = files;
+      input.files = dropped;
       input.dispatchEvent(new Event("change"));
     };
     read();

@@ -129,8 +129,8 @@ class Settings:
 def shown_by(made: str, asked: Recipe, drawn: bool) -> Recipe | None:
     """The recipe made, if it answers what is asked for now; `drawn`: any seed does."""
     recipe = Recipe.from_json(made)
-    wanted = asked.replace(branch=recipe.branch, **({"seed": recipe.seed} if drawn else {}))
-    return recipe if wanted.digest == recipe.digest else None
+    wanted = asked.replace(branch=None, **({"seed": recipe.seed} if drawn else {}))  # it may end before the branch
+    return recipe if wanted.digest == recipe.replace(branch=None).digest else None
 
 
 def changed(widget: Any, value: Any) -> Any:

@@ -306,6 +306,14 @@ DROP = """(data) => {
 }"""
 
 
+DRAGGED = """() => {
+    const held = new DataTransfer();
+    held.setData("text/plain", "a cat");
+    const event = new DragEvent("drop", { dataTransfer: held, bubbles: true, cancelable: true });
+    return document.querySelector("#film-prompt textarea").dispatchEvent(event);
+}"""
+
+
 def test_a_saved_picture_that_misses_its_place_is_read_all_the_same_and_nothing_is_left(open_page: Any, tmp_path: Any) -> None:
     page = opened_by("?v=1&steps=2&seed=41&gamma=2.5&sampler=ddim&prompt=a+blue+apple", open_page)
     page.locator("#generate").click()
@@ -320,6 +328,7 @@ def test_a_saved_picture_that_misses_its_place_is_read_all_the_same_and_nothing_
     choose(page, "Denoise")
     page.wait_for_function("studio.place()[0] === 'denoise'")
     assert page.evaluate(DROP, saved) is False
+    assert page.evaluate(DRAGGED) is True  # dragged words land where they are let go
 
 
 def test_share_leads_to_the_picture_that_is_shown(open_page: Any) -> None:

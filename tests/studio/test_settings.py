@@ -64,6 +64,8 @@ def test_the_link_to_a_picture_that_was_made_brings_the_seed_it_drew_and_the_bra
     assert told.seed == 1234 and told.branch == made.branch and "steps" not in settings.query(settings.initial, made=made.to_json())
     since = settings.initial | {"prompt": "something else"}  # no longer what the picture shows
     assert read(settings.query(since, made=made.to_json())).recipe == read(settings.query(since)).recipe
+    shorter = settings.initial | {"steps": 4}  # the branch at step 5 would lie behind its end
+    assert read(settings.query(shorter, made=made.to_json())).recipe.branch is None
     own = settings.initial | {"seed": "7"}
     assert read(settings.query(own, made=made.to_json())).recipe.seed == 7
 
