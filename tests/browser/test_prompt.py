@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from core.recipe import Recipe
-from tests.browser.conftest import PATIENCE, choose
+from tests.browser.conftest import PATIENCE
 
 HOSTILE = "<img src=x onerror=window.hits=1>${window.hits=1}{{window.hits=1}}"
 PIXELS = """node => {
@@ -296,39 +294,6 @@ def test_the_visits_pictures_outlive_a_reload_and_not_the_window(open_page: Any)
     other.goto(page.url)
     other.wait_for_function("window.studio?.open")
     assert other.locator("#visit button").count() == 0
-
-
-DROP = """(data) => {
-    const held = new DataTransfer();
-    held.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], "saved.png", { type: "image/png" }));
-    const event = new DragEvent("drop", { dataTransfer: held, bubbles: true, cancelable: true });
-    return document.querySelector("#stage").dispatchEvent(event);
-}"""
-
-
-DRAGGED = """() => {
-    const held = new DataTransfer();
-    held.setData("text/plain", "a cat");
-    const event = new DragEvent("drop", { dataTransfer: held, bubbles: true, cancelable: true });
-    return document.querySelector("#film-prompt textarea").dispatchEvent(event);
-}"""
-
-
-def test_a_saved_picture_that_misses_its_place_is_read_all_the_same_and_nothing_is_left(open_page: Any, tmp_path: Any) -> None:
-    page = opened_by("?v=1&steps=2&seed=41&gamma=2.5&sampler=ddim&prompt=a+blue+apple", open_page)
-    page.locator("#generate").click()
-    page.wait_for_selector(DONE)
-    with page.expect_download() as download:
-        page.locator("#stage .save").click()
-    saved = base64.b64encode(Path(download.value.path()).read_bytes()).decode()
-    page.locator("#prompt textarea").fill("something else")
-    assert page.evaluate(DROP, saved) is False  # the browser does not open it
-    page.wait_for_function("document.querySelector('#prompt textarea').value === 'a blue apple'")
-    assert "Written by Diffusion Studio" in page.locator("#reader .line").inner_text() and page.locator("#stage img").count() == 1
-    choose(page, "Denoise")
-    page.wait_for_function("studio.place()[0] === 'denoise'")
-    assert page.evaluate(DROP, saved) is False
-    assert page.evaluate(DRAGGED) is True  # dragged words land where they are let go
 
 
 def test_share_leads_to_the_picture_that_is_shown(open_page: Any) -> None:
