@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from core.nets.vae import AutoencoderKL
 from core.noise import Noise
 from core.prediction import Cond, Denoiser, NetworkModel, unconditional
 from core.recipe import Recipe
-from core.sampling import SAMPLERS, Step, sample
+from core.sampling import SAMPLERS, Step, joined, sample
 from core.schedules import SCHEDULES, Schedule, make, make_path
 from core.schedules import Path as Levels
 
@@ -140,47 +140,44 @@ class TextToImage:
         recipe = self.complete(recipe)
         yield from self.run_many([recipe], pictures)
 
-    def run_many(self, recipes: Sequence[Recipe], pictures: Pictures | None = None) -> Iterator[Step]:
-        """Run recipes that differ only in prompt, negative, gamma, seed and batch as one batch, in their order."""
+    def run_many(
+        self, recipes: Sequence[Recipe], pictures: Pictures | None = None, trunk: Sequence[Step] = ()
+    ) -> Iterator[Step]:
+        """Run recipes that differ only in prompt, negative, gamma, seed and batch as one batch, in their order.
+
+        `trunk` holds the steps before their branch where these are known already: they are given as they are.
+        """
         recipes = [self.complete(recipe) for recipe in recipes]
         first = recipes[0]
         alike = {"prompt": "", "negative": "", "gamma": 0.0, "seed": 0, "batch": 1}
         if any(recipe.replace(**alike) != first.replace(**alike) for recipe in recipes):
             raise UserError("These recipes differ in more than prompt, guidance scale and seed: run them one after the other.")
-        noise = self.noise(recipes)
-        path, start = self.path(first), None
+        noise, path = self.noise(recipes), self.path(first)
         if first.branch is not None and first.branch.step >= len(path):
             raise UserError(f"branch.step is {first.branch.step}; from a picture at strength {first.strength:g} this run has "
                             f"{len(path)} steps: branch earlier, or raise the strength.")  # fmt: skip
-        denoise = self.denoiser(recipes)
+        start: Tensor | None = None
+        hold: Callable[[Denoiser], Denoiser] = lambda denoise: denoise  # noqa: E731
         if first.image is not None:
             known = self.encode(self._picture(first.image, first, pictures)).expand(len(noise.seeds), -1, -1, -1)
             level, eps = path.levels[0], noise(0)
             start = level.alpha * known + level.sigma * eps
             if first.mask is not None:
-                denoise = inpaint(denoise, known, self._mask(first, pictures), eps)
+                hold = partial(inpaint, known=known, mask=self._mask(first, pictures), noise=eps)
+
+        def moves(recipes: Sequence[Recipe], path: Levels, start: Tensor | None) -> Iterator[Step]:
+            return sample(hold(self.denoiser(recipes)), path, recipes[0].sampler, noise, start, **recipes[0].knobs)
+
         if first.branch is None:
-            steps = sample(denoise, path, first.sampler, noise, start, **first.knobs)
+            steps = moves(recipes, path, start)
         else:
-            steps = self._branched(recipes, path, denoise, noise, start)
+            at = first.branch.step
+            before = [step.map(lambda x: x.to(self.device)) for step in trunk[:at]] or moves(recipes, path[:at], start)
+            steps = joined(before, lambda x: moves([recipe.branched for recipe in recipes], path[at:], x))
         for step in steps:
             yield step
         if not bool(step.x_next.isfinite().all()):
             raise UserError("The picture became NaN on the way: try --dtype fp32, or a smaller guidance scale.")
-
-    def _branched(
-        self, recipes: Sequence[Recipe], path: Levels, denoise: Denoiser, noise: Noise, start: Tensor | None
-    ) -> Iterator[Step]:
-        first = recipes[0]
-        assert first.branch is not None
-        before = None
-        for before in sample(denoise, path[: first.branch.step], first.sampler, noise, start, **first.knobs):
-            yield before
-        assert before is not None
-        after = [recipe.branched for recipe in recipes]
-        rest = sample(self.denoiser(after), path[first.branch.step :], after[0].sampler, noise, before.x_next, **after[0].knobs)
-        for step in rest:
-            yield Step(step.index, step.cur, step.nxt, step.x, step.x_next, step.evaluations, step.nfe + before.nfe)
 
     def noise(self, recipes: Sequence[Recipe]) -> Noise:
         """The noise of a batch: picture i of a recipe has the seed + i."""

@@ -7,7 +7,7 @@ keeps every call, so that a Step tells what really happened. To stop a run is to
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -166,3 +166,11 @@ def check_knobs(entry: Sampler, knobs: Mapping[str, float]) -> None:
             raise UserError(f"{entry.label} has no knob {name!r}; it has {', '.join(known) or 'none'}.")
         if not known[name].low <= value <= known[name].high:
             raise UserError(f"{name} is {value:g}; it must be from {known[name].low:g} to {known[name].high:g}.")
+
+
+def joined(before: Iterable[Step], onward: Callable[[Tensor], Iterable[Step]]) -> Iterator[Step]:
+    """The steps before a branch, then those that go on from where they ended, their evaluations counted on."""
+    for last in before:
+        yield last
+    for step in onward(last.x_next):
+        yield Step(step.index, step.cur, step.nxt, step.x, step.x_next, step.evaluations, step.nfe + last.nfe)

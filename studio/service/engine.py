@@ -264,7 +264,8 @@ class Engine:
         """Run recipes as one batch: after every step how many are done and, four times a second, a Preview of each."""
         begun, shown = self._now(), -PREVIEW_EVERY
         steps: list[Step] = []
-        run = self.pipe.run_many(recipes, pictures)
+        trunk = self._trunk(recipes)
+        run = self.pipe.run_many(recipes, pictures, trunk)
         try:
             for step in run:
                 steps.append(step)
@@ -278,7 +279,7 @@ class Engine:
             run.close()
         decoded = self.pipe.pictures(steps[-1].x_next)
         seconds = self._now() - begun
-        self._learn(seconds, sum(map(cost, recipes)))
+        self._learn(seconds, sum(map(cost, recipes)) * (1 - len(trunk) / len(steps)))
         runs = []
         for recipe, part in zip(recipes, parts(recipes), strict=True):
             kept = tuple(step.map(lambda x, part=part: x[part].to("cpu", copy=True)) for step in steps)
@@ -286,6 +287,14 @@ class Engine:
             runs.append(Run(recipe, tuple(decoded[part]), kept, steps[-1].nfe, seconds, notes))
             self._cache.put(runs[-1])
         return runs
+
+    def _trunk(self, recipes: Sequence[Recipe]) -> Sequence[Step]:
+        """The steps before the branch of a recipe on its own, where the run that it leaves is known."""
+        recipe = recipes[0]
+        if recipe.branch is None or len(recipes) > 1:
+            return ()
+        known = self._cache.get(recipe.replace(branch=None))
+        return known.steps[: recipe.branch.step] if known else ()
 
     def _failed(self, error: BaseException) -> Failed:
         """What to say: a sentence of ours, too little memory, or a fault that nobody foresaw."""

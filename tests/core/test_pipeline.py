@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,6 +109,24 @@ def test_a_branch_without_a_difference_is_the_run_itself_and_counts_on(pipe: Tex
     assert not torch.equal(steps[3].x_next, last(pipe, recipe))
 
 
+def test_the_steps_before_a_branch_are_not_computed_where_they_are_known(
+    pipe: TextToImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branched = SMALL.replace(branch=Branch(step=3, changes={"prompt": "a pear"}))
+    trunk, alone = list(pipe.run(SMALL)), list(pipe.run(branched))
+    calls, forward = [], type(pipe.unet).forward
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        return forward(*arguments, **named)
+
+    monkeypatch.setattr(type(pipe.unet), "forward", counted)
+    steps = list(pipe.run_many([branched], trunk=trunk))
+    assert len(calls) == 1  # the guided pair of the last step
+    assert [step.nfe for step in steps] == [step.nfe for step in alone]
+    assert all(torch.equal(one.x_next, two.x_next) for one, two in zip(steps, alone, strict=True))
+
+
 def test_ones_own_levels_are_those_that_a_run_visits(pipe: TextToImage) -> None:
     sigmas = (9.0, 3.0, 0.7, 0.0)
     steps = list(pipe.run(SMALL.replace(sigmas=sigmas)))
@@ -149,6 +168,10 @@ def test_inpainting_keeps_what_the_mask_leaves_and_changes_the_rest(pipe: TextTo
     half = 32 // f
     torch.testing.assert_close(x[..., :half], known[..., :half], rtol=1e-4, atol=1e-4)
     assert (x[..., half:] - known[..., half:]).abs().mean() > 0.1
+    other = recipe.replace(branch=Branch(step=2, changes={"prompt": "a pear"}))
+    y = last(pipe, other, pictures={DIGEST: picture(), MASK: Image.fromarray(mask)})
+    torch.testing.assert_close(y[..., :half], known[..., :half], rtol=1e-4, atol=1e-4)
+    assert not torch.equal(x[..., half:], y[..., half:])
 
 
 def test_an_interval_that_holds_no_level_is_the_conditional_model_at_half_the_calls(pipe: TextToImage) -> None:

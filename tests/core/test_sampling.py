@@ -145,6 +145,13 @@ def test_a_run_that_is_taken_up_again_goes_on_as_if_never_broken(name: str, k: i
         assert torch.equal(one.x_next, two.x_next)
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_moves_before_a_branch_are_those_of_the_run_that_it_leaves(name: str) -> None:
+    whole = run(name)
+    for one, two in zip(whole, run(name, PATH[:3]), strict=False):
+        assert torch.equal(one.x_next, two.x_next) and one.nfe == two.nfe
+
+
 @pytest.mark.parametrize("name", ["ddpm", "euler_ancestral", "dpmpp_2m_sde"])
 def test_the_fresh_noise_of_move_k_is_draw_k_plus_1(name: str) -> None:
     drawn: list[int] = []

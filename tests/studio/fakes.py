@@ -74,7 +74,7 @@ class FakePipeline:
             height=recipe.height or self.size,
         )
 
-    def run_many(self, recipes: Sequence[Recipe], pictures: Any = None) -> Iterator[Step]:
+    def run_many(self, recipes: Sequence[Recipe], pictures: Any = None, trunk: Sequence[Step] = ()) -> Iterator[Step]:
         try:
             for index in range(recipes[0].steps):
                 time.sleep(self.seconds)

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from core import Recipe
 from core.pipeline import TextToImage
+from core.recipe import Branch
 from studio.formats.grids import axis, grid
 from studio.service.engine import Engine
 from studio.service.jobs import Done
@@ -57,3 +59,18 @@ def test_what_one_tab_has_made_no_other_computes_again(first: str, engine: Engin
     for ask in TABS.values():
         ask(engine)
     assert len(asked) == 1
+
+
+def test_a_branch_takes_the_steps_before_it_from_the_run_that_it_leaves(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    branched = RECIPE.replace(branch=Branch(step=3, changes={"prompt": "a dog"}))
+    unbroken = submitted(engine, RECIPE)
+    calls, forward = [], type(engine.pipe.unet).forward
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        return forward(*arguments, **named)
+
+    monkeypatch.setattr(type(engine.pipe.unet), "forward", counted)
+    found = submitted(engine, branched)
+    assert len(calls) == 1  # of four steps the last
+    assert all(torch.equal(one.x_next, two.x_next) for one, two in zip(found.steps[:3], unbroken.steps, strict=False))
