@@ -11,7 +11,6 @@ from typing import Any
 import gradio as gr
 
 from core.recipe import Recipe, allowed
-from core.sampling import SAMPLERS
 from studio.endpoints.denoise import endpoint
 from studio.handlers.darkroom import FORMS, Desk
 from studio.service.engine import Engine
@@ -99,8 +98,8 @@ def other_widgets() -> tuple[dict[str, Any], gr.Button]:
     """What may change from a step on, by field of Recipe; the widgets follow the film until they are changed."""
     prompt = prompt_box("film-other-prompt")
     with gr.Row():
-        choices = [(entry.label, entry.id) for entry in SAMPLERS.values()]
-        sampler = gr.Dropdown(choices, value=allowed("sampler")["default"], label="Sampler", elem_id="film-other-sampler")
+        first = allowed("sampler")["default"]
+        sampler = gr.Dropdown(controls.samplers(), value=first, label="Sampler", elem_id="film-other-sampler")
         with gr.Column():
             gamma, _ = controls.gamma_slider(within="film-other-")
     go = gr.Button("Continue from this step with these", elem_id="film-branch")

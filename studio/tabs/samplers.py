@@ -37,7 +37,6 @@ SCRIPT = scripts("samplers")
 TEXTS = texts("samplers")
 LADDER = "ladder"
 ETAS = (0, 0.1, 0.2, 0.3, 0.5, 0.75, 1)
-LABELS = [(entry.label, entry.id) for entry in SAMPLERS.values()]
 
 
 def tab(engine: Engine, demo: gr.Blocks) -> Settings:
@@ -126,7 +125,7 @@ def race_page(engine: Engine, base: Sequence[Any]) -> dict[str, Any]:
                           label="On", elem_id="race-on")  # fmt: skip
             toy = gr.Dropdown(places, value="ring", label="Mixture", elem_id="race-toy")
             go, halt = buttons("race", "Race")
-            names = gr.CheckboxGroup(LABELS, value=list(SAMPLERS), label="Samplers", elem_id="race-samplers")
+            names = gr.CheckboxGroup(controls.samplers(), value=list(SAMPLERS), label="Samplers", elem_id="race-samplers")
             steps = gr.Textbox(", ".join(map(str, STEPS)), label="Steps", info="numbers or ranges such as 5-25 (+5)", max_lines=1,
                                elem_id="race-steps")  # fmt: skip
         with gr.Column():
@@ -166,7 +165,7 @@ def pictures_page(engine: Engine, base: Sequence[Any]) -> dict[str, Any]:
     with gr.Row(elem_classes="samplers-desk"):
         with gr.Column():
             go, halt = buttons("pictures", "Paint them all")
-            names = gr.CheckboxGroup(LABELS, value=["ddim", "heun", "dpmpp_2m", "euler_ancestral"], label="Samplers",
+            names = gr.CheckboxGroup(controls.samplers(), value=["ddim", "heun", "dpmpp_2m", "euler_ancestral"], label="Samplers",
                                      elem_id="pictures-samplers")  # fmt: skip
             steps = gr.Textbox("3, 5, 10, 20", label="Steps", info="numbers or ranges", max_lines=1, elem_id="pictures-steps")
             ways = [("as in the race: σ/α from 80 to 0.02", LADDER), *((name.capitalize(), name) for name in SPACINGS)]

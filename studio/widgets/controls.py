@@ -95,11 +95,15 @@ class SamplerWidgets:
         return {knob: value for (owner, knob), value in zip(self.knobs, positions, strict=True) if owner == sampler}
 
 
+def samplers() -> list[tuple[str, str]]:
+    """The registered samplers as choices: label and name."""
+    return [(entry.label, entry.id) for entry in SAMPLERS.values()]
+
+
 def sampler_widgets(within: str = "") -> SamplerWidgets:
     """The samplers as they are registered, with label, first sentence, order, paper and knobs."""
     default = allowed("sampler")["default"]
-    choices = [(entry.label, entry.id) for entry in SAMPLERS.values()]
-    choice = gr.Dropdown(choices, value=default, label="Sampler", elem_id=f"{within}sampler")
+    choice = gr.Dropdown(samplers(), value=default, label="Sampler", elem_id=f"{within}sampler")
     about = gr.Markdown(about_sampler(default), elem_id=f"{within}about-sampler")
     knobs = {
         (entry.id, knob.name): gr.Slider(
