@@ -47,7 +47,8 @@ def test_a_new_sampler_is_a_choice_with_its_knob_and_its_sentence_wherever_the_o
     registered: str, engine: Engine
 ) -> None:
     blocks = app.build(engine).blocks.values()
-    chosen = [[value for _, value in b.choices] for b in blocks if isinstance(b, gr.Dropdown | gr.CheckboxGroup | gr.Radio) and b.choices]
+    lists = [b for b in blocks if isinstance(b, gr.Dropdown | gr.CheckboxGroup | gr.Radio) and b.choices]
+    chosen = [[value for _, value in b.choices] for b in lists]
     whole = [values for values in chosen if {"ddim", "heun", "uni_pc"} <= set(values)]
     assert len(whole) >= 6 and all(set(values) == set(SAMPLERS) for values in whole)
     sliders = [b.label for b in blocks if isinstance(b, gr.Slider)]
