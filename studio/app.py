@@ -15,11 +15,11 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 
 from studio.endpoints import models
 from studio.options import Options, stop
 from studio.service.engine import Engine
+from studio.service.front import Front
 from studio.service.limits import Limits
 from studio.service.machine import more_files, own_temp_folder
 from studio.tabs import denoise, guidance, labs, latents, prompt, samplers, schedules
@@ -70,7 +70,7 @@ def profile(options: Options) -> dict[str, Any]:
         "run_history": False, "footer_links": ["api", "gradio"], "show_error": False, "strict_cors": True,
         "ssr_mode": False, "pwa": False, "allowed_paths": [], "blocked_paths": closed(options),
         "theme": theme(), "head": page.SCRIPTS, "css_paths": sorted(ASSETS.glob("styles/*.css")),
-        "app_kwargs": {"middleware": [Middleware(Limits), Middleware(GZipMiddleware, compresslevel=5)]},
+        "app_kwargs": {"middleware": [Middleware(Limits), Middleware(Front)]},
         "_frontend": False,  # else a busy machine, slower than 3 s with its first page, ends the studio
     }  # fmt: skip
 
