@@ -48,7 +48,7 @@ class Front:
             self._kept.move_to_end(name)
             answer = self._kept[name]
         for message in answer:
-            await send(message)
+            await send(copied(message))
 
     async def _name(self, scope: Any, receive: Any) -> tuple[Any, ...] | None:
         """All that an answer depends on; None for what is no page and no file, or not the usual one."""
@@ -84,6 +84,11 @@ class Front:
         self._kept[name] = answer
         while sum(len(body_of(one)) for one in self._kept.values()) > self.most:
             self._kept.popitem(last=False)
+
+
+def copied(message: dict[str, Any]) -> dict[str, Any]:
+    """What others of the middleware may write into: Gradio's puts its own compression where a short file stood."""
+    return message | ({"headers": list(message["headers"])} if "headers" in message else {})
 
 
 def body_of(answer: Answer) -> bytes:

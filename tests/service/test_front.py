@@ -57,6 +57,22 @@ def test_fifty_who_come_at_once_get_one_page_that_is_made_once():
     assert app.made == 1
 
 
+def test_what_others_of_the_middleware_write_into_an_answer_is_not_kept():
+    front, seen = Front(Counting(headers=[(b"content-length", b"1")])), []
+
+    async def send(message):  # as Gradio's, which compresses what comes short and plain
+        seen.append(dict(message, headers=list(message.get("headers", ()))))
+        message["body"] = b"other"
+        message.get("headers", []).append((b"content-encoding", b"br"))
+
+    async def twice():
+        for _ in range(2):
+            await front(scope("/assets/small.css"), None, send)
+
+    asyncio.run(twice())
+    assert seen[:2] == seen[2:]
+
+
 @pytest.mark.parametrize("other", [
     scope(headers=[(b"x-forwarded-host", b"there")]), scope(headers=[(b"x-forwarded-proto", b"https")]),
     scope(headers=[(b"cookie", b"anna")]), scope(headers=[(b"accept-encoding", b"gzip")]), scope("/studio/", root="/studio"),
