@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch.nn.functional as F
 from PIL import Image
 
+from core.inside import doubling
 from core.inside.parts import Map, kind, modules_of, place, skips
 from core.nets.unet import UNet
 from studio.figures import strip
@@ -125,6 +127,40 @@ def heat(row: Tensor) -> dict[str, Any]:
     most = float(mean.max())
     return {"h": mean.shape[0], "w": mean.shape[1], "heads": len(row), "most": number(most), "even": number(1 / mean.numel()),
             "v": (mean / max(most, 1e-12) * 255).round().int().flatten().tolist()}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- doubled
+
+
+def doubled(side: int, seed: int | None) -> dict[str, Any]:
+    """A constant and a disc, and what each way to double makes of them with the weights of a seed; its share for every side."""
+    weights, given = doubling.kernel(side, seed), [made(2 * side + 10) for made in (doubling.constant, doubling.disc)]
+    tiles = [{"name": "given", "told": "a constant, and a disc; blue is below 0", "images": [signed(x[0, 0]) for x in given]}]
+    for name, way in doubling.WAYS.items():
+        made = [doubling.inner(way(x, weights), side) for x in given]
+        tiles.append({"name": name, "told": f"{100 * doubling.share(made[0]):.0f} % of the constant's energy alternates",
+                      "images": [signed(y[0, 0]) for y in made]})  # fmt: skip
+    return {"tiles": tiles, "charts": [share_chart()]}
+
+
+@functools.cache
+def share_chart() -> dict[str, Any]:
+    """The checkerboard of each way against the side of the kernel, which no setting changes."""
+    alike = [(side, doubling.left(doubling.transposed, side, [None])[0]) for side in doubling.SIDES]
+    return chart(
+        "The checkerboard in a constant, by the side of the kernel", f"Share of the energy; random weights: {doubling.DRAWS} draws",
+        axis("side of the kernel"), axis("share", low=0, high=1),
+        series("transposed, random weights", doubling.by_side(doubling.transposed)),
+        series("transposed, all alike", alike, "second"),
+        series("nearest neighbour, then a convolution", doubling.by_side(doubling.nearest), "third"),
+    )  # fmt: skip
+
+
+def signed(x: Tensor) -> str:
+    """Numbers [h, w] as a picture: blue below 0 and orange above, to the greatest of them."""
+    colours = strip.palette()
+    index = ((x / x.abs().max().clamp(min=1e-12) + 1) / 2 * (len(colours) - 1)).round().long().numpy()
+    return data_uri(Image.fromarray(np.ascontiguousarray(colours[index])))
 
 
 # ------------------------------------------------------------------------------------------------- switched off

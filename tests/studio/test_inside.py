@@ -45,6 +45,30 @@ def pixels(source: str) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB"))
 
 
+# ------------------------------------------------------------------------------------------------- doubled
+
+
+def test_a_transposed_convolution_makes_a_checkerboard_of_a_constant_and_the_others_one_colour() -> None:
+    view = inside.drawn_doubled(3, 0, False)
+    colours = {tile["name"]: len(np.unique(pixels(tile["images"][0]).reshape(-1, 3), axis=0)) for tile in view["tiles"]}
+    assert colours == {"given": 1, "transposed convolution": 4, "bilinear": 1, "nearest neighbour, then a convolution": 1}
+    assert [tile["told"].split(" %")[0] for tile in view["tiles"][2:]] == ["0", "0"]
+    json.dumps(view, allow_nan=False)
+
+
+def test_with_all_weights_alike_the_sides_that_the_stride_divides_are_safe() -> None:
+    alike = next(one for one in figures.share_chart()["series"] if one["name"] == "transposed, all alike")
+    assert [side for side, share, *_ in alike["points"] if share < 1e-12] == [2, 4, 6, 8]
+    told = {side: inside.drawn_doubled(side, 3, True)["tiles"][1]["told"] for side in (3, 4)}
+    assert told[4].startswith("0 %") and told[3].startswith("19 %")
+
+
+@pytest.mark.parametrize("values", [(1, 0, False), (3, 99, False), (3, None, False), ("x", 0, True)])
+def test_a_kernel_that_cannot_be_is_refused_in_a_sentence(values: tuple[Any, ...]) -> None:
+    with pytest.raises(gr.Error, match="must be a"):
+        inside.drawn_doubled(*values)
+
+
 # ------------------------------------------------------------------------------------------------- the map
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from core.errors import UserError
+from core.inside.doubling import DRAWS, SIDES
 from core.recipe import MAX_TEXT, Recipe
 from studio.figures import inside as figures
 from studio.service.engine import USUAL, Engine, cost
@@ -32,7 +33,7 @@ IDLE = {"idle": "Every box of the map can be clicked. Press Run: then it shows w
 
 def page(engine: Engine) -> Settings:
     """Lay out the run's settings, the map with the part chosen on it, and what can be switched off."""
-    text, off_text = texts("labs-inside")
+    text, off_text, doubling_text = texts("labs-inside")
     gr.Markdown(text, elem_classes="lesson", latex_delimiters=LATEX)
     with gr.Row(elem_classes="labs-row"):
         prompt = gr.Textbox("red apple, flat", label="Prompt", max_lines=1, max_length=MAX_TEXT, scale=4, elem_id="inside-prompt")
@@ -47,6 +48,7 @@ def page(engine: Engine) -> Settings:
     run = worked(engine, shown, pair)
     down, right = (unseen(gr.Number, -1, f"Clicked position: {side}", minimum=-1, maximum=1) for side in ("down", "right"))
     pixel = remembered(shown, pixel_down=down, pixel_right=right)
+    kernels = doubling(part, doubling_text)
     gr.Markdown(off_text, elem_classes="lesson", latex_delimiters=LATEX)
     what = gr.Dropdown(list(OFF), value="skips", label="Switch off", elem_id="inside-off")
     pair = buttons("Measure", "switched")
@@ -56,7 +58,37 @@ def page(engine: Engine) -> Settings:
     looking(engine, shown, place, ran)
     switching(engine, switched, [what, part, step, *settings])
     view = {"scene": prompt, "scene_steps": steps, "scene_gamma": gamma, "scene_seed": seed, "part": part, "at": step, "off": what}
-    return Settings(view={**view, **pixel})
+    return Settings(view={**view, **pixel, **kernels})
+
+
+def doubling(part: gr.Dropdown, text: str) -> dict[str, Any]:
+    """Ways to double a side, shown where the chosen part doubles one."""
+    with gr.Column(visible=False, elem_id="inside-doubling") as box:
+        gr.Markdown(text, elem_classes="lesson", latex_delimiters=LATEX)
+        with gr.Row(elem_classes="labs-row"):
+            side = gr.Slider(SIDES[0], SIDES[-1], 3, step=1, label="Side of the kernel", elem_id="doubling-side")
+            draw = gr.Slider(0, DRAWS - 1, 0, step=1, label="Which weights", elem_id="doubling-draw")
+            alike = gr.Checkbox(False, label="All weights alike", elem_id="doubling-alike")
+        stage = canvas("doubling", "labs-doubling", {})
+    kernel = [side, draw, alike]
+
+    def choose(part: Any, *values: Any) -> list[Any]:
+        doubles = isinstance(part, str) and "upsamplers" in part
+        return [gr.update(visible=doubles), drawn_doubled(*values) if doubles else gr.skip()]
+
+    part.change(choose, [part, *kernel], [box, stage], queue=False, **PRIVATE)
+    moved = [event for slider in (side, draw) for event in (slider.change, slider.release)]
+    gr.on([*moved, alike.change], drawn_doubled, kernel, stage, queue=False, trigger_mode="always_last", **PRIVATE)
+    return {"kernel": side, "weights": draw, "alike": alike}
+
+
+def drawn_doubled(side: Any, draw: Any, alike: Any) -> dict[str, Any]:
+    """What each way to double makes of a constant and of a disc."""
+    try:
+        seed = None if alike is True else whole("weights", draw, 0, DRAWS - 1)
+        return figures.doubled(whole("side", side, SIDES[0], SIDES[-1]), seed)
+    except Exception as error:
+        raise controls.fault(error) from None
 
 
 def running(engine: Engine, run: Page, held: gr.State, settings: list[Any]) -> Any:
