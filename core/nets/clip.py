@@ -128,7 +128,7 @@ class TextEncoder(nn.Module):
 class VisionEmbeddings(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.class_embedding = nn.Parameter(torch.randn(config.width) * config.width**-0.5)
+        self.class_embedding = nn.Parameter(nn.init.normal_(torch.empty(config.width), std=config.width**-0.5))
         self.patch_embedding = nn.Conv2d(3, config.width, config.patch, stride=config.patch, bias=False)
         self.position_embedding = nn.Embedding((config.size // config.patch) ** 2 + 1, config.width)
 

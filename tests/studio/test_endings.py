@@ -1,5 +1,5 @@
-"""Every live training, from its page's own buttons: Stop, a page that is closed and a reader that leaves end it within a slice,
-and no slice is long.
+"""The long work of the labs, from its page's own buttons: Stop, a page that is closed and a reader that leaves end it within a
+slice, and no slice is long.
 """
 
 from __future__ import annotations
@@ -14,16 +14,24 @@ import pytest
 
 from core.assumptions import approximation
 from core.pipeline import TextToImage
+from core.sampling import SAMPLERS
 from studio.service.engine import Engine
-from studio.tabs.labs import assumptions, clip, train
+from studio.tabs.labs import assumptions, clip, evaluate, perfect, train
 from studio.widgets.controls import leaving
 
 HERE, WIDEST = gr.Request(session_hash="somebody"), approximation.WIDTHS[-1:]
-TRAININGS = {
+KNOBS = [knob.default for entry in SAMPLERS.values() for knob in entry.knobs]
+WORKS = {
     "points": (train.page, ("ring", "128", 6000)),
     "few": (train.page, ("red cat, blue apple", 600, 0.2)),
     "tiny": (clip.page, (0,)),
     "assumption": (assumptions.page, ("approximation", None)),
+    "perfect": (perfect.page, ({}, "all", "red cat", 100, 2, "3", "ddim", *KNOBS)),
+    "errors": (perfect.page, ()),
+    "notices": (evaluate.page, ("blur", 4, 0.3, 8, None, [])),
+    "number": (evaluate.page, ()),
+    "quality": (evaluate.page, ("nfe", 4)),
+    "headlines": (evaluate.page, (4,)),
 }
 
 
@@ -84,16 +92,14 @@ def engine(pipe: TextToImage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engin
     engine.close()
 
 
-@pytest.mark.parametrize("training", TRAININGS)
+@pytest.mark.parametrize("work", WORKS)
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_live_training_ends_within_a_slice(
-    engine: Engine, training: str, ending: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_work_ends_within_a_slice(engine: Engine, work: str, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch(engine, monkeypatch)
-    page, values = TRAININGS[training]
+    page, values = WORKS[work]
     with gr.Blocks() as demo:
         page(engine)
-    go, halt = (clicked(demo, f"{training}-{what}") for what in ("go", "stop"))
+    go, halt = (clicked(demo, f"{work}-{what}") for what in ("go", "stop"))
 
     async def seen() -> tuple[list[str], int]:
         states, before, handler = [], 0, go(HERE, *values)
@@ -103,6 +109,7 @@ def test_a_live_training_ends_within_a_slice(
             if state == "running" and len(watch.slices) > 3 and not before:
                 await ENDINGS[ending](engine, halt, handler)
                 before = len(watch.slices)
+        assert before, states
         while not watch.ended:
             await asyncio.sleep(0.01)
         return states, before
