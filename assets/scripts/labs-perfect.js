@@ -82,6 +82,13 @@ function chart(box, name, low, series, extra) {
   return { here, axes: scale };
 }
 
+// The step of the decision: its name stands half way up, where the entropy has left, on the side that has room.
+function fallen({ svg, inner, x }, k) {
+  const at = x(k), room = at < inner.right - 90, y = (inner.top + inner.bottom) / 2;
+  draw("line", { x1: at, x2: at, y1: inner.top, y2: inner.bottom, class: "line dashed thin" }, svg);
+  draw("text", { x: at + (room ? 6 : -6), y, class: "tick", "text-anchor": room ? "start" : "end" }, svg, "decided");
+}
+
 function charts() {
   const { steps, open, decided, usual } = props.value, most = Math.log(open);
   const [first, second] = parts.charts;
@@ -90,7 +97,7 @@ function charts() {
     { name: "entropy of the weights", kind: "", values: all((step) => step.entropy) },
     { name: "distance of network and perfect x0", kind: "second", values: all((step) => step.apart) },
   ], { unit: "nats; distance", at: most, told: `ln ${Math.round(open)}: everything is open` });
-  if (decided !== null) draw("text", { x: entropy.axes.x(steps[decided].k), y: entropy.axes.y(0) - 8, class: "tick" }, entropy.axes.svg, "▾ decided");
+  if (decided !== null) fallen(entropy.axes, steps[decided].k);
   const far = chart(second, "How far x0 is from the nearest training picture at every step", usual, [
     { name: "network's x0", kind: "", values: all((step) => step.near[1]) },
     { name: "x0 of the perfect denoiser's own run", kind: "third", values: all((step) => step.alone[1]) },

@@ -77,7 +77,8 @@ function table(root, made) {
   for (const word of made.head) make("th", "", head, word);
   for (const cells of made.rows) {
     const row = make("tr", "", body);
-    cells.forEach((cell, index) => { make("td", "", row, cell).dataset.of = made.head[index]; });
+    const whole = (cell) => cell.replace(/\[.*?\]/g, (range) => range.replaceAll(" ", "\u00a0")); // an interval stays on its line
+    cells.forEach((cell, index) => { make("td", "", row, whole(cell)).dataset.of = made.head[index]; });
   }
 }
 

@@ -220,8 +220,9 @@ def quality_charts(found: Sequence[Quality], against: str, metrics: Named = METR
 
 
 def inside(metric: Metric) -> str:
-    """A metric's name within a sentence: "precision", "KID (Inception-v3)"."""
-    return metric.label if metric.label[1:2].isupper() else metric.label[:1].lower() + metric.label[1:]
+    """A metric's name within a sentence: "precision", "Frechet distance", "KID (Inception-v3)"."""
+    named = metric.label[1:2].isupper() or metric.label.startswith("Frechet")
+    return metric.label if named else metric.label[:1].lower() + metric.label[1:]
 
 
 def calls_name(setting: Setting) -> str:
