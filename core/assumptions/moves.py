@@ -5,24 +5,28 @@
                  c_k = m_k + √(1 − beta)·V_k/S_k·(x_t − √(1 − beta)·m_k),   r_k ∝ w_k N(x_t; √(1 − beta)·m_k, S_k)
     KL(q ‖ its Gaussian) = E_q log q + ½·log(2πe·Var q)                     in nats, averaged over x_t ~ q(x_t)          (3)
     KL(data ‖ a chain of Gaussian moves) ≤ Σ over the moves of (3)           by the chain rule of the Kullback-Leibler   (4)
+    y = E_q y + √(Var q)·eps                                                 a move drawn from that Gaussian             (5)
 
-The Gaussian of the same mean and variance is the nearest that there is, so (3) is what no Gaussian move can do without.
+The Gaussian of the same mean and variance is the nearest that there is, so (3) is what no Gaussian move can do without. A run
+of (5) errs by its moves' shape alone: on data that are one Gaussian, (2) is (5), and nothing is lost however few the moves are.
+DDPM's moves have a smaller variance than Var q, and none in the last move, which costs more than the shape where they are few.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from core.assumptions.line import Line, over_runs, unit_noise, wasserstein
 from core.metrics import Interval
 from core.prediction import unconditional
 from core.sampling import sample
-from core.schedules import Level, Schedule, make_path
+from core.schedules import CLEAN, Level, Path, Schedule, make_path
 from core.toy import GaussianMixture
 from core.tradeoff import one_thread
 
@@ -43,6 +47,12 @@ def posterior(line: Line, beta: float, x: np.ndarray) -> Line:
     return Line(r / r.sum(1, keepdims=True), line.means + root * v / s * away, std)
 
 
+def moments(q: Line) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of each row's mixture [n, K], [n] and [n]."""
+    mean = (q.weights * q.means).sum(1)
+    return mean, (q.weights * (q.stds**2 + (q.means - mean[:, None]) ** 2)).sum(1)
+
+
 def nats(line: Line, beta: float) -> float:
     """Equation (3), by quadrature over y for each x_t and over x_t."""
     ahead = Line(line.weights, math.sqrt(1 - beta) * line.means, np.sqrt((1 - beta) * line.stds**2 + beta))
@@ -54,8 +64,7 @@ def nats(line: Line, beta: float) -> float:
 
 def lost(q: Line) -> np.ndarray:
     """KL of each row's mixture [n, K] from the Gaussian of its mean and variance, [n]."""
-    mean = (q.weights * q.means).sum(1)
-    variance = (q.weights * (q.stds**2 + (q.means - mean[:, None]) ** 2)).sum(1)
+    _, variance = moments(q)
     kept = np.where(q.weights > 1e-14, 1.0, np.nan)
     low, high = np.nanmin(kept * (q.means - 8 * q.stds), axis=1), np.nanmax(kept * (q.means + 8 * q.stds), axis=1)
     y = np.linspace(low, high, WITHIN, axis=1)[:, :, None]  # [n, WITHIN, 1]
@@ -89,12 +98,21 @@ def chain(mixture: GaussianMixture, schedule: Schedule, steps: int) -> float:
 
 
 class Left(NamedTuple):
-    """Where a run with the perfect score ends: its W2 from the data, and the share of points left of the valley."""
+    """Where a run ends: its W2 from the data, and the share of points left of the valley."""
 
-    sampler: str
+    kind: str
     steps: int
     distance: Interval
     left: Interval
+
+
+GAUSSIAN, CONTROL, DDPM = KINDS = ("gaussian", "control", "ddpm")  # (5) on the data, (5) on one Gaussian, DDPM's moves on the data
+
+
+def alike(mixture: GaussianMixture) -> GaussianMixture:
+    """One Gaussian of the same mean and variance: its reverse moves are Gaussian, whatever beta."""
+    line = Line.of(mixture, CLEAN)
+    return GaussianMixture.of([[float(line.weights @ line.means)]], [math.sqrt(line.variance)])
 
 
 def valley(mixture: GaussianMixture, at: Level) -> float:
@@ -105,26 +123,35 @@ def valley(mixture: GaussianMixture, at: Level) -> float:
 
 
 def gaussian_moves(
-    mixture: GaussianMixture,
-    schedule: Schedule,
-    samplers: Sequence[str] = ("ddpm", "ddim"),
-    steps: Sequence[int] = STEPS,
-    seed: int = 0,
+    mixture: GaussianMixture, schedule: Schedule, kinds: Sequence[str] = KINDS, steps: Sequence[int] = STEPS, seed: int = 0
 ) -> Iterator[Left]:
-    """Runs with a perfect score in so many moves: all that is wrong with them comes of the moves."""
+    """Runs to the data with all that a perfect score knows, in so many moves of each kind."""
     for count in sorted(steps):
-        for name in samplers:
-            yield _left(mixture, schedule, name, count, seed)
+        for kind in kinds:
+            yield _left(mixture, schedule, kind, count, seed)
 
 
 @one_thread()
-def _left(mixture: GaussianMixture, schedule: Schedule, sampler: str, steps: int, seed: int) -> Left:
-    path = make_path(schedule, "trailing", steps)
-    *_, last = sample(unconditional(mixture), path, sampler, unit_noise(RUNS * POINTS, 1, seed=seed))
-    line, split = Line.of(mixture, path.levels[-1]), valley(mixture, path.levels[-1])
-    parts = last.x_next.reshape(RUNS, POINTS).numpy()
-    far = over_runs([wasserstein(part, line) for part in parts])
-    return Left(sampler, steps, far, over_runs((parts < split).mean(1)))
+def _left(mixture: GaussianMixture, schedule: Schedule, kind: str, steps: int, seed: int) -> Left:
+    path, noise = make_path(schedule, "trailing", steps), unit_noise(RUNS * POINTS, 1, seed=seed)
+    data = alike(mixture) if kind == CONTROL else mixture
+    if kind == DDPM:
+        *_, last = sample(unconditional(data), path, "ddpm", noise)
+        ends = last.x_next.numpy()
+    else:
+        ends = drawn(data, path, noise)
+    parts = ends.reshape(RUNS, POINTS)
+    far = over_runs([wasserstein(part, Line.of(data, CLEAN)) for part in parts])
+    return Left(kind, steps, far, over_runs((parts < valley(mixture, CLEAN)).mean(1)))
+
+
+def drawn(mixture: GaussianMixture, path: Path, noise: Callable[[int], Tensor]) -> np.ndarray:
+    """Where moves (5) down a path end, [n]."""
+    x = noise(0).numpy()[:, 0]
+    for index, (cur, nxt) in enumerate(path):
+        mean, variance = moments(posterior(Line.of(mixture, nxt), 1 - (cur.alpha / nxt.alpha) ** 2, x))
+        x = mean + np.sqrt(variance) * noise(index + 1).numpy()[:, 0]
+    return x
 
 
 def by_chance(mixture: GaussianMixture, at: Level, seed: int = 0) -> Interval:

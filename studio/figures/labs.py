@@ -137,18 +137,21 @@ def walks_charts(made: Walks, forgetting: Sequence[float]) -> list[Chart]:
 
 
 def reverse_charts(found: Sequence[Left], chance: Interval, share: float) -> list[Chart]:
-    """Assumption 4: a perfect score, T from 1000 to 2."""
+    """Assumption 4: Gaussian moves with all that a perfect score knows, T from 1000 to 2, beside a control."""
     steps = [one.steps for one in found]
     ends = (min(steps), max(steps)) if steps else (2, 1000)
-    kinds = (("ddpm", ""), ("ddim", "second"))
+    names = {"gaussian": ("Gaussian moves to two peaks", ""), "control": ("the same to one Gaussian", "third"),
+             "ddpm": ("DDPM's moves, of less variance", "second")}  # fmt: skip
     return [
-        chart("Justified at large T, limited at small", "Distance of the samples from the data; the score is perfect, so only the "
-              "moves are to blame", axis("T", log=True), axis("W₂ distance", log=True),
-              *(series(SAMPLERS[name], [(o.steps, o.distance) for o in found if o.sampler == name], kind) for name, kind in kinds),
+        chart("Justified at large T, limited at small", "Distance of the samples from the data; each move has the exact mean and "
+              "variance, so only its shape is to blame", axis("T", log=True), axis("W₂ distance", log=True),
+              *(series(name, [(o.steps, o.distance) for o in found if o.kind == kind], line)
+                for kind, (name, line) in names.items()),
               series("chance alone", [(end, chance) for end in ends], "dashed")),
         chart("Balance of the modes", "Share of the samples in the left peak; the data have 40 %", axis("T", log=True),
               axis("share on the left", low=0, high=0.6),
-              *(series(SAMPLERS[name], [(o.steps, o.left) for o in found if o.sampler == name], kind) for name, kind in kinds),
+              *(series(name, [(o.steps, o.left) for o in found if o.kind == kind], line)
+                for kind, (name, line) in names.items() if kind != "control"),
               series("the data", [(end, share) for end in ends], "dashed")),
     ]  # fmt: skip
 

@@ -83,10 +83,13 @@ def gaussian_reverse() -> Work:
     for left in moves.gaussian_moves(mixture, make(LINEAR)):
         found.append(left)
         view = {"charts": figures.reverse_charts(found, chance, share)}
-        yield Partial(view, f"T = {left.steps}, {left.sampler.upper()}", len(found) / (2 * len(moves.STEPS)))
-    few, many = found[0], found[-2]
-    line = (f"DDPM with a perfect score: W₂ {few.distance.value:.2f} at T = {few.steps}, {many.distance.value:.2f} at "
-            f"T = {many.steps}; chance alone gives {chance.value:.2f}.")  # fmt: skip
+        yield Partial(view, f"T = {left.steps}", len(found) / (len(moves.KINDS) * len(moves.STEPS)))
+    ends = {left.kind: left for left in reversed(found)}  # of the fewest moves
+    many = found[-len(moves.KINDS)]
+    line = (f"At T = {found[0].steps} W₂ is {ends[moves.GAUSSIAN].distance.value:.2f} to two peaks and "
+            f"{ends[moves.CONTROL].distance.value:.2f} to one Gaussian: what no Gaussian move can do. DDPM's variance makes it "
+            f"{ends[moves.DDPM].distance.value:.2f}. At T = {many.steps} it is {many.distance.value:.2f}; chance alone gives "
+            f"{chance.value:.2f}.")  # fmt: skip
     return view | {"line": line}
 
 

@@ -153,11 +153,41 @@ def test_the_walk_knows_a_gaussian_that_is_forgotten_exactly() -> None:
 # ------------------------------------------------------------------------------------------------- 4: Gaussian moves
 
 
-def test_with_a_perfect_score_more_moves_come_nearer_and_find_both_peaks() -> None:
-    few, many = moves.gaussian_moves(two_peaks(), SCHEDULE, ["ddpm"], (3, 100))
-    chance = moves.by_chance(two_peaks(), CLEAN)
-    assert few.distance.low > 3 * many.distance.value and many.distance.low < chance.high
-    assert few.left.high < 0.3 and many.left.value == pytest.approx(0.4, abs=0.04)
+def test_gaussian_moves_are_exact_on_one_gaussian_however_few_and_on_two_peaks_only_if_many() -> None:
+    chance = moves.by_chance(moves.alike(two_peaks()), CLEAN)
+    for left in moves.gaussian_moves(two_peaks(), SCHEDULE, [moves.CONTROL], (1, 2, 3, 100)):
+        assert left.distance.low < chance.high
+    few, many = moves.gaussian_moves(two_peaks(), SCHEDULE, [moves.GAUSSIAN], (2, 100))
+    assert few.distance.low > 3 * chance.high and many.distance.low < moves.by_chance(two_peaks(), CLEAN).high
+    assert few.left.high < 0.35 and many.left.value == pytest.approx(0.4, abs=0.04)
+
+
+def test_one_move_from_noise_is_the_gaussian_of_the_datas_mean_and_variance() -> None:
+    """With alpha near 0, x_T says nothing: one move draws from N(mean, variance), whose W2 from the data a grid has."""
+    (left,) = moves.gaussian_moves(two_peaks(), SCHEDULE, [moves.GAUSSIAN], (1,))
+    line, share = Line.of(two_peaks(), CLEAN), (np.arange(4000) + 0.5) / 4000
+    wanted = wasserstein(Line.of(moves.alike(two_peaks()), CLEAN).quantiles(share), line)
+    assert left.distance.value == pytest.approx(wanted, abs=0.03)
+
+
+def test_the_control_has_the_mean_and_variance_of_the_data() -> None:
+    x = two_peaks().sample(200_000, torch.Generator().manual_seed(0))
+    one = moves.alike(two_peaks())
+    assert float(one.means) == pytest.approx(float(x.mean()), abs=0.01)
+    assert float(one.stds) == pytest.approx(float(x.std()), abs=0.01)
+
+
+def test_ddpms_smaller_variance_costs_a_single_gaussian_what_its_closed_form_says() -> None:
+    """On N(m, s²) DDPM's last move puts out x0 itself: two moves leave a spread that two linear equations give."""
+    data = moves.alike(two_peaks())
+    m, s = float(data.means), float(data.stds)
+    first, second = SCHEDULE.at(999), SCHEDULE.at(499)
+    known = lambda at: at.alpha * s**2 / (at.alpha**2 * s**2 + at.sigma**2)  # noqa: E731  x0 = m + known·(x − alpha·m)
+    beta = 1 - (first.alpha / second.alpha) ** 2
+    a = second.alpha * beta / first.sigma**2 * known(first) + (1 - beta) ** 0.5 * second.sigma**2 / first.sigma**2
+    variance = known(second) ** 2 * (a**2 + beta * second.sigma**2 / first.sigma**2)  # from x of variance 1
+    (left,) = moves.gaussian_moves(data, SCHEDULE, [moves.DDPM], (2,))
+    assert left.distance.value == pytest.approx(s - variance**0.5, abs=0.05) and m == pytest.approx(0.2)
 
 
 def test_the_valley_lies_between_the_peaks() -> None:

@@ -107,10 +107,12 @@ def test_the_walks_differ_in_memory_only() -> None:
 
 
 def test_reverse_moves_are_drawn_beside_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moves.gaussian_moves, "__defaults__", (("ddpm", "ddim"), (2, 30), 0))
+    monkeypatch.setattr(moves.gaussian_moves, "__defaults__", (moves.KINDS, (2, 30), 0))
     seen, view = shown(lab_work.gaussian_reverse())
     distance, balance = view["charts"]
-    assert len(seen) == 4 and {one["name"] for one in distance["series"]} == {"DDPM", "DDIM", "chance alone"}
+    assert len(seen) == 6 and len(distance["series"]) == 4 and distance["series"][-1]["name"] == "chance alone"
+    two, one = (intervals(distance, name)[0][1] for name in ("Gaussian moves to two peaks", "the same to one Gaussian"))
+    assert two > 3 * one and f"{two:.2f} to two peaks and {one:.2f} to one Gaussian" in view["line"]
     assert intervals(balance, "the data")[0][1] == pytest.approx(0.4)
 
 
