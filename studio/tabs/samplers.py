@@ -37,6 +37,7 @@ SCRIPT = scripts("samplers")
 TEXTS = texts("samplers")
 LADDER = "ladder"
 ETAS = (0, 0.1, 0.2, 0.3, 0.5, 0.75, 1)
+COARSE = (5, 10, 20, 40)  # the steps of a race on the model, which takes minutes
 
 
 def tab(engine: Engine, demo: gr.Blocks) -> Settings:
@@ -134,8 +135,8 @@ def race_page(engine: Engine, base: Sequence[Any]) -> dict[str, Any]:
             downloads.buttons(race_file, [held], ("png", "svg", "csv"))
             gr.Markdown(TEXTS[0], elem_classes="lesson")
             orders = gr.Markdown("", elem_id="samplers-orders")
-    on.change(lambda where: ["5, 10, 20, 40" if where == MODEL else ", ".join(map(str, STEPS)), gr.update(visible=where != MODEL)],
-              on, [steps, toy], queue=False, **PRIVATE)  # fmt: skip
+    on.change(lambda where: gr.update(visible=where != MODEL), on, toy, queue=False, **PRIVATE)
+    on.input(lambda where: ", ".join(map(str, COARSE if where == MODEL else STEPS)), on, steps, queue=False, **PRIVATE)
 
     def work(where: Any, toy: Any, names: Any, steps: Any, *values: Any) -> tuple[Callable[[], Generator], float]:
         return race_work(engine, MODEL if where == MODEL else toy, names, steps, base_of(*values))
@@ -224,7 +225,7 @@ def xyz_page(engine: Engine, base: Sequence[Any]) -> dict[str, Any]:
                                          elem_id=f"xyz-kind-{letter.lower()}")  # fmt: skip
                     typed = gr.Textbox(text, label="Values", max_lines=2, scale=3, min_width=150,
                                        elem_id=f"xyz-values-{letter.lower()}")  # fmt: skip
-                chosen.change(example, chosen, typed, queue=False, **PRIVATE)
+                chosen.input(example, chosen, typed, queue=False, **PRIVATE)  # a link brings values of its own
                 axes += [chosen, typed]
             go, halt = buttons("xyz", "Paint the grid")
             gr.Markdown(TEXTS[2], elem_classes="lesson")
@@ -241,7 +242,7 @@ def xyz_page(engine: Engine, base: Sequence[Any]) -> dict[str, Any]:
 
 
 def example(kind: Any) -> Any:
-    """What stands in an empty box of values, and in the box itself when another kind of axis is chosen."""
+    """What stands in the box of values, and in an empty one, when a visitor chooses another kind of axis."""
     text = KINDS[kind].example if kind in KINDS else ""
     return gr.update(placeholder=text, value=text)
 

@@ -61,6 +61,8 @@ STATES = [
     ("?v=1&tab=schedules&view.page=steps&view.sigmas=9%2C3%2C1%2C0", "#steps-own textarea, #steps-own input", "9,3,1,0"),
     ("?v=1&tab=guidance&gamma=6&view.page=triangle", "#g-triangle-gamma input[type=number]", "6"),
     ("?v=1&tab=samplers&prompt=a+blue+car&view.page=xyz&view.y_values=3%2C4", "#xyz-values-y textarea, #xyz-values-y input", "3,4"),
+    ("?v=1&tab=samplers&view.page=xyz&view.x=Seed&view.x_values=1-3", "#xyz-values-x textarea, #xyz-values-x input", "1-3"),
+    ("?v=1&tab=samplers&view.on=model&view.race_steps=4%2C9", "#race-steps textarea, #race-steps input", "4,9"),
 ]  # fmt: skip
 
 

@@ -25,8 +25,8 @@ class Slow:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pipe, name)
 
-    def run_many(self, recipes: Any, pictures: Any = None) -> Iterator[Any]:
-        for step in self._pipe.run_many(recipes, pictures):
+    def run_many(self, recipes: Any, *more: Any) -> Iterator[Any]:
+        for step in self._pipe.run_many(recipes, *more):
             time.sleep(self.seconds)
             for recipe in recipes:
                 self.log.append(recipe.prompt)

@@ -38,7 +38,7 @@ class GaussianPipeline(FakePipeline):
     def run(self, recipe: Recipe) -> Iterator[Step]:
         return self.run_many([self.complete(recipe)])
 
-    def run_many(self, recipes: Sequence[Recipe], pictures: Any = None) -> Iterator[Step]:
+    def run_many(self, recipes: Sequence[Recipe], pictures: Any = None, trunk: Sequence[Step] = ()) -> Iterator[Step]:
         (recipe,) = recipes
         mean, spread = self.latents(recipe), 0.4
         if (recipe.prompt, recipe.steps) in self.faults:
