@@ -25,6 +25,7 @@ from studio.service.machine import more_files, own_temp_folder
 from studio.tabs import denoise, guidance, labs, latents, prompt, samplers, schedules
 from studio.widgets import controls, page
 from studio.widgets.base import ASSETS
+from studio.widgets.uploads import UploadsOnly
 
 TABS = (
     ("Prompt", prompt.tab), ("Denoise", denoise.tab), ("Schedules", schedules.tab), ("Guidance", guidance.tab),
@@ -39,7 +40,7 @@ MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 def build(engine: Engine) -> gr.Blocks:
     """Every tab on one page."""
-    with gr.Blocks(title="Diffusion Studio", analytics_enabled=False, delete_cache=(300, 3600)) as demo:
+    with UploadsOnly(title="Diffusion Studio", analytics_enabled=False, delete_cache=(300, 3600)) as demo:
         head = page.head(engine.pipe.name, engine.pipe.parts.notes)
         settings = {}
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:

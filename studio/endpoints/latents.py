@@ -18,6 +18,7 @@ from core.latents import psnr
 from core.pipeline import to_images
 from studio.figures.latents import channel
 from studio.figures.noising import square
+from studio.formats.whole import write_png
 from studio.service.jobs import Done, Failed, Queued, Stopped
 from studio.widgets import controls
 from studio.widgets.base import ENGINE
@@ -98,8 +99,7 @@ def decoder(bench: Bench) -> Callable[..., Any]:
                 async for event in job:
                     if isinstance(event, Done):
                         (image,) = to_images(event.value)
-                        path = Path(folder) / "decoded.png"
-                        image.save(path)
+                        path = write_png(Path(folder) / "decoded.png", image)
                         told = {"state": "done", "width": image.width, "height": image.height, "channels": numbers(z[0])}
                         yield FileData(path=str(path)).model_dump(), told
                     else:

@@ -15,6 +15,7 @@ from core.recipe import allowed, clean_text
 from core.sampling import SAMPLERS
 from core.schedules import SPACINGS
 from studio.figures import guidance as figures
+from studio.formats.whole import write_png
 from studio.service.engine import Engine
 from studio.service.jobs import Done, Failed, Queued, Stopped
 from studio.widgets import controls
@@ -105,6 +106,5 @@ def answer(event: Any, asked: Sweep, folder: Path) -> tuple[Any, dict[str, Any]]
             "nfe": now.nfe, "seconds": round(now.seconds, 3), "classes": list(now.classes)}  # fmt: skip
     if not isinstance(event, Done):
         return None, {"state": "running"} | told
-    path = folder / "sweep.png"
-    figures.sheet(now.cells, asked.gammas).save(path)
+    path = write_png(folder / "sweep.png", figures.sheet(now.cells, asked.gammas))
     return FileData(path=str(path)).model_dump(), {"state": "done", "recipe": asked.base.model_dump(mode="json")} | told

@@ -7,37 +7,30 @@ comes along, and it appears under its name only when it is complete.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from core.errors import UserError
 from core.recipe import Recipe, cleaned, faults
 from studio.formats import foreign
 from studio.formats.infotext import VERSION, fields, infotext, parse
+from studio.formats.photos import WIDTHS, exif_value, opened
+from studio.formats.whole import write_png
 
 CHUNK = "diffusion_studio"
-ROOM = 1_000_000  # bytes that must be free: whoever serves the picture makes a copy of it
-MOST_BYTES = 16_000_000
-FORMATS = ("PNG", "JPEG", "WEBP")
-USER_COMMENT = 0x9286  # EXIF, where JPEG and WebP keep the text
+USER_COMMENT = (0x8769, 0x9286)  # in EXIF, where JPEG and WebP keep the text
+CODES = (b"ASCII\0\0\0", b"UNICODE\0", bytes(8))  # of the text, before it
 
 
 def save_png(
     path: str | Path, image: Image.Image, recipe: Recipe, index: int = 0, model_hash: str | None = None
 ) -> Path:
     """Write picture `index` of a recipe's batch with the recipe that makes it alone; complete or not at all."""
-    path = Path(path)
     recipe = alone(recipe, index)
     chunks = PngInfo()
     chunks.add_text("parameters", infotext(recipe, model_hash))
@@ -45,20 +38,7 @@ def save_png(
     chunks.add_text(CHUNK, json.dumps(about, ensure_ascii=False))
     rgb = image.convert("RGB")
     fresh = Image.frombytes("RGB", rgb.size, rgb.tobytes())  # no EXIF, profile or text of whatever it was made from
-    if shutil.disk_usage(path.parent).free < ROOM:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-    handle, part = tempfile.mkstemp(suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            fresh.save(file, "PNG", pnginfo=chunks)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o644)  # mkstemp lets nobody else read
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-    return path
+    return write_png(Path(path), fresh, pnginfo=chunks)
 
 
 def alone(recipe: Recipe, index: int) -> Recipe:
@@ -76,7 +56,7 @@ class Reading:
     text: str = ""  # as it stands in the file, clipped; for the screen, never for HTML
 
 
-def read_png(source: str | Path | bytes | BinaryIO) -> Reading:
+def read_png(source: str | Path | bytes) -> Reading:
     """Read the settings out of a PNG, JPEG or WebP of ours or of another program; UserError if it is no picture."""
     texts = _texts(source)
     for reader in (_own, foreign.comfyui, foreign.invokeai, foreign.fooocus, _automatic):
@@ -89,42 +69,20 @@ def read_png(source: str | Path | bytes | BinaryIO) -> Reading:
     return Reading("", None, ("There are no settings in this picture; programs that edit pictures often drop them.",))
 
 
-def _texts(source: str | Path | bytes | BinaryIO) -> dict[str, str]:
+def _texts(source: str | Path | bytes) -> dict[str, str]:
     """The text chunks of a file, its pixels never decoded."""
-    try:
-        file = BytesIO(source) if isinstance(source, bytes) else source
-        size = len(source) if isinstance(source, bytes) else _size(file)
-        if size > MOST_BYTES:
-            raise UserError(f"The picture has {size / 1e6:.0f} MB; at most {MOST_BYTES // 10**6} MB can be read.")
-        with Image.open(file, formats=FORMATS) as image:
-            texts = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
-            if image.format != "PNG":
-                texts |= _user_comment(image)
-    except FileNotFoundError:
-        raise UserError("There is no such picture; choose another file.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError("This cannot be read as a picture; PNG, JPEG or WebP, please.") from None
-    return texts
+    with opened(source) as image:
+        texts = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
+        return texts if image.format == "PNG" else texts | _user_comment(image.info.get("exif"))
 
 
-def _size(file: Any) -> int:
-    if isinstance(file, (str, Path)):
-        return Path(file).stat().st_size
-    at = file.tell()
-    end = file.seek(0, os.SEEK_END)
-    file.seek(at)
-    return end
-
-
-def _user_comment(image: Image.Image) -> dict[str, str]:
-    """The EXIF comment: eight bytes that name its code, then the text."""
-    value = image.getexif().get_ifd(0x8769).get(USER_COMMENT, b"")
-    if isinstance(value, str):
-        return {"parameters": value}
-    code, body = bytes(value[:8]), bytes(value[8:])
-    encodings = ("utf-16-be", "utf-16-le") if code.startswith(b"UNICODE") else ("utf-8",)
+def _user_comment(exif: Any) -> dict[str, str]:
+    """The EXIF comment: eight bytes that name its code, then the text; nothing where it is of a type that holds no text."""
+    _, kind, value = exif_value(exif, *USER_COMMENT)
+    if WIDTHS.get(kind) != 1:
+        return {}
+    body = value[8:] if value[:8] in CODES else value
+    encodings = ("utf-16-be", "utf-16-le") if value.startswith(b"UNICODE\0") else ("utf-8",)
     for encoding in encodings:  # the standard does not say which end comes first; a settings line holds ": "
         text = body.decode(encoding, "ignore")
         if ": " in text:

@@ -24,6 +24,7 @@ from studio.figures.run import data_uri, duration, file_name, summary
 from studio.formats import movie
 from studio.formats.links import to_run
 from studio.formats.png import save_png
+from studio.formats.whole import FULL, write_whole
 from studio.service.engine import Engine, cost
 from studio.service.jobs import Done, Failed, Job, Preview, Queued, Run, Stopped
 from studio.widgets import controls
@@ -305,9 +306,7 @@ def written(form: str, done: film.Cut, recipe: Recipe, folder: Path) -> Path:
             return save_png(folder / f"{name}-sheet.png", page, recipe)
         lines = [movie.caption(one, recipe.steps) for one in done.numbers]
         frames = [movie.composed(x, x0, line) for x, x0, line in zip(done.x, done.x0, lines, strict=True)]
-        path = folder / f"{name}.{form}"
-        path.write_bytes(movie.FORMS[form](frames))
-        return path
+        return write_whole(folder / f"{name}.{form}", movie.FORMS[form](frames))
     except OSError:
-        raise UserError("The file could not be written (is the disk full?): free some space and try again.") from None
+        raise UserError(FULL) from None
 

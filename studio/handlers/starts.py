@@ -15,7 +15,8 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from core.errors import UserError
-from studio.widgets.uploads import as_mask, decode, digest, uploaded
+from studio.formats.photos import as_mask, decode, digest
+from studio.widgets.uploads import uploaded
 
 PREFIX = "data:image/png;base64,"
 KEPT = ("What is not painted over is kept as the VAE gives it back: its finest detail changes a little.")

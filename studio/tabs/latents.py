@@ -19,9 +19,10 @@ from core.recipe import MAX_TEXT, Recipe, clean_text
 from studio.endpoints import latents as latents_endpoint
 from studio.figures import latents as figures_latents
 from studio.figures.noising import drawn_example, square
+from studio.formats import photos
 from studio.service.engine import Engine, cost
 from studio.service.jobs import Done, Failed
-from studio.widgets import controls, uploads
+from studio.widgets import controls
 from studio.widgets.base import ENGINE, PRIVATE, texts
 from studio.widgets.checks import one_of, real, whole
 from studio.widgets.settings import Settings
@@ -98,7 +99,7 @@ class Column:
 
         def take(image: Image.Image | None, held: Held) -> Any:
             """What was uploaded, as a square; a picture that the model just made is held already."""
-            if image is None or uploads.digest(image) == uploads.digest(held.image):
+            if image is None or photos.digest(image) == photos.digest(held.image):
                 return gr.skip()
             if "notice" in image.info:
                 gr.Info(image.info["notice"])

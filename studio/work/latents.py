@@ -25,9 +25,9 @@ from core.pipeline import TextToImage, to_images, to_tensor
 from core.recipe import Recipe
 from studio.figures import latents as figures
 from studio.figures.guidance import interval, number
+from studio.formats import photos
 from studio.service.engine import Engine, cost
 from studio.service.jobs import Preview, Run
-from studio.widgets import uploads
 from studio.widgets.status import Partial, View
 
 Work = Generator[Any, None, View]
@@ -80,7 +80,7 @@ class Bench:
 
     def coded(self, image: Image.Image) -> Generator[None, None, Coded]:
         """A picture encoded and decoded again."""
-        return self.remembered(uploads.digest(image), self._coded(image))
+        return self.remembered(photos.digest(image), self._coded(image))
 
     def _coded(self, image: Image.Image) -> Generator[None, None, Coded]:
         z = self.pipe.encode(image).float().cpu()
@@ -105,7 +105,7 @@ def taken_apart(bench: Bench, image: Image.Image) -> Work:
     one = yield from bench.coded(image)
     numbers = (one.x.numel(), one.z.numel())
     view: View = {
-        "id": uploads.digest(image), "original": figures.source_of(image), "back": figures.picture(one.back),
+        "id": photos.digest(image), "original": figures.source_of(image), "back": figures.picture(one.back),
         "error": figures.difference(one.x, one.back), "pixels": [image.width, image.height], "cells": list(one.z.shape[1:]),
         "numbers": list(numbers), "factor": number(numbers[0] / numbers[1], 2), "without": [],
         **figures.channels(one.z, bench.training),
@@ -123,7 +123,7 @@ def changed(bench: Bench, image: Image.Image, edits: Sequence[Edit]) -> Work:
     """What the decoder makes of edited latents, and how that differs from the unedited ones."""
     one = yield from bench.coded(image)
     back = bench.decoded(edited(one.z, edits))
-    return figures.difference(one.back, back) | {"id": uploads.digest(image), "picture": figures.picture(back)}
+    return figures.difference(one.back, back) | {"id": photos.digest(image), "picture": figures.picture(back)}
 
 
 # ------------------------------------------------------------------------------------------------------- the map

@@ -17,8 +17,8 @@ from core.recipe import BUDGET, Recipe
 from core.sampling import Step
 from studio.figures import latents as figures
 from studio.figures import strip
+from studio.formats import photos
 from studio.service.engine import TOGETHER
-from studio.widgets import uploads
 from studio.widgets.status import Partial, View
 from studio.work.latents import Bench, Coded, Held, Work
 
@@ -72,7 +72,7 @@ def between_pictures(bench: Bench, held: Held, other: Image.Image | None, recipe
     """The walk from the picture held to another one, or to what the model makes of a recipe."""
     if other is None:
         other = (yield from bench.engine.run(recipe)).images[0]
-    walk = Walk(PICTURES, recipe, uploads.digest(other), frames, uploads.digest(held.image))
+    walk = Walk(PICTURES, recipe, photos.digest(other), frames, photos.digest(held.image))
     return (yield from walked(bench, walk, (held.image, other)))
 
 

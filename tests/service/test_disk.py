@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from core.recipe import Recipe
-from studio.formats import png
+from studio.formats import png, whole
 from studio.widgets.controls import fault
 from tests.service.pages import API, script
 from tests.service.test_start import model, started  # noqa: F401
@@ -48,7 +48,7 @@ def test_a_disk_that_fills_up_costs_a_sentence_and_recovers(small_disk, model, t
 
 def test_a_picture_is_not_begun_where_there_is_no_room_for_it(tiny, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=png.ROOM - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=whole.ROOM - 1))
     image = tiny.images(Recipe(prompt="a cat", steps=1))[0]
     with pytest.raises(OSError) as full:
         png.save_png(tmp_path / "a.png", image, tiny.complete(Recipe(prompt="a cat", steps=1)))

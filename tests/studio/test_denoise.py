@@ -279,7 +279,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_a_full_disk_is_said_in_a_sentence(done: film.Cut, kept: Kept, tmp_path: Any) -> None:
-    with pytest.raises(UserError, match="disk full"):
+    with pytest.raises(UserError, match="disk is full"):
         written("gif", done, kept[0], tmp_path / "not there")
 
 
