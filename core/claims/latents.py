@@ -113,7 +113,7 @@ def encoder_and_decoder(pipe: TextToImage) -> Generator[Progress, None, Finding]
     says="The latent loss: L_LDM = E‖ε − ε_θ(z_t, t, c)‖².",
     asks="What is the loss on training pictures, averaged over t? (guessing ε = 0 costs 1)",
     unit="loss a number", paper="2112.10752",
-    link="?v=1&tab=labs&view.page=perfect",
+    link="?v=1&tab=labs&view.page=evaluate&view.evaluate=loss",
     note="The document leaves out the scale factor: latents are multiplied by it, so that their standard deviation is 1.",
 )  # fmt: skip
 def latent_loss(pipe: TextToImage) -> Generator[Progress, None, Finding]:

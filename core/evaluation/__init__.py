@@ -6,6 +6,7 @@
     classes     what a classifier says of one picture and of all, and the inception score between them
     damage      blur, noise, copies, missing classes, one picture for each class; and every metric before and after
     bias        what the number of pictures itself does to a distance
+    losses      the loss against t, under captions and without them
     settings    what guidance scale, sampler and number of steps do to the model's own pictures
     headlines   the source's claims of few calls as rows, and the differences between rows that share their noise
 """

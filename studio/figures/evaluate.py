@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from core.evaluation.critics import Seen
     from core.evaluation.damage import Damage, Scored
     from core.evaluation.headlines import Less, OnRing
+    from core.evaluation.losses import AtTime
     from core.evaluation.settings import Quality, Setting
 
 View = dict[str, Any]
@@ -170,6 +171,33 @@ def said(value: Interval, digits: int = 3) -> str:
         return "–"
     low_high = f" [{value.low:.{digits}g}, {value.high:.{digits}g}]" if math.isfinite(value.low) else ""
     return f"{value.value:.{digits}g}{low_high}".replace("-", "−")
+
+
+# ------------------------------------------------------------------------------------------------- the loss against t
+
+
+def loss_view(found: Sequence[AtTime], spreads: Sequence[float]) -> View:
+    """Both losses, what the caption saves of them, and the spread of what the noise is mixed with."""
+    channels = [(f"channel {place}", Interval(spread, math.nan, math.nan)) for place, spread in enumerate(spreads, 1)]
+    return {
+        "charts": [
+            chart("The loss against t", "E‖ε − ε_θ(z_t, t, c)‖² on training pictures, a number; guessing 0 costs 1", axis("t"),
+                  axis("loss", log=True), series("with its caption", [(one.t, one.captioned) for one in found]),
+                  series("without words", [(one.t, one.bare) for one in found], "second")),
+            chart("What the caption is worth", "The share of the loss that it saves, picture by picture on the same noise",
+                  axis("t"), axis("share of the loss"), series("saved by the caption", [(one.t, one.worth) for one in found]),
+                  series("nothing", [(one.t, 0.0) for one in found], "dashed")),
+        ],
+        "bars": [bar_chart("Spread of the scaled latents", "Standard deviation over all training pictures", channels)],
+    }  # fmt: skip
+
+
+def worth_told(found: Sequence[AtTime], count: int) -> str:
+    """Where the caption is worth most, and whether that is sure."""
+    best = max(found, key=lambda one: one.worth.value)
+    low, high = (100 * bound for bound in best.worth[1:])
+    sure = f"{100 * best.worth.value:.0f} % [{low:.0f}, {high:.0f}]".replace("-", "−")
+    return f"{count} training pictures. The caption is worth most at t = {best.t:.0f}: it saves {sure} of the loss there."
 
 
 # ------------------------------------------------------------------------------------------------- settings

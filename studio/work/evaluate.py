@@ -1,4 +1,4 @@
-"""Work of the page "Evaluate" for the engine: damage and every metric, the number of pictures, settings, and the headline claims.
+"""Work of the page "Evaluate" for the engine: damage and every metric, the number of pictures, the loss, settings, headline claims.
 
 Every generator yields Partial and returns the view that it came to. What was looked at or measured once is kept in the Room.
 """
@@ -15,8 +15,11 @@ from core.evaluation.critics import Critic, Seen
 from core.evaluation.damage import Damage, Scored, applied, compared_with, judged, scored
 from core.evaluation.gallery import Gallery
 from core.evaluation.headlines import HEADLINES, PAIRS, Less, OnRing, less, on_ring
+from core.evaluation.losses import PICTURES, AtTime, loss_curve, spreads
 from core.evaluation.settings import Making, Quality, Setting, prompts_of, quality
 from core.metrics import frechet_distance
+from core.perfect import PLACES
+from core.pipeline import TextToImage
 from studio.figures import evaluate as figures
 from studio.service.engine import Engine
 from studio.widgets.status import Partial, View
@@ -111,6 +114,20 @@ def numbered(room: Room) -> Work:
             f"{figures.said(last.frechet)} with {last.n}; the blurred ones with {last.n} are {figures.said(last.frechet_other)}. "
             f"The features have {gallery.real.features.shape[1]} dimensions.")  # fmt: skip
     return {**view, "line": line}
+
+
+# ------------------------------------------------------------------------------------------------- the loss against t
+
+
+def losses(pipe: TextToImage) -> Work:
+    """The loss at each time, under captions and without."""
+    found: list[AtTime] = []
+    spread, view = spreads(pipe), View()
+    for one in loss_curve(pipe):
+        found.append(one)
+        view = figures.loss_view(found, spread)
+        yield Partial(view, f"t = {one.t:.0f}", len(found) / len(PLACES))
+    return view | {"line": figures.worth_told(found, PICTURES)}
 
 
 # ------------------------------------------------------------------------------------------------- settings

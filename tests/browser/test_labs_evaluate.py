@@ -87,6 +87,13 @@ def test_both_distances_are_drawn_against_the_number_of_pictures(open_page: Any)
 
 
 @pytest.mark.parametrize("size", ["projector", "phone"])
+def test_the_loss_is_drawn_against_t_with_captions_and_without(open_page: Any, size: str) -> None:
+    page = opened(open_page, "loss", size)
+    assert "The caption is worth most at t = " in measured(page, "loss")
+    assert page.locator(".loss svg.chart").count() == 2 and page.locator(".loss .bar-row").count() == 4 and fits(page)
+
+
+@pytest.mark.parametrize("size", ["projector", "phone"])
 def test_the_table_of_the_headline_claims_fills_row_by_row_and_can_be_stopped(open_page: Any, size: str) -> None:
     page = opened(open_page, "headlines", size)
     page.locator("#headlines-go").click()

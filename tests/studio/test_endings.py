@@ -30,6 +30,7 @@ WORKS = {
     "errors": (perfect.page, ()),
     "notices": (evaluate.page, ("blur", 4, 0.3, 8, None, [])),
     "number": (evaluate.page, ()),
+    "loss": (evaluate.page, ()),
     "quality": (evaluate.page, ("nfe", 4)),
     "headlines": (evaluate.page, (4,)),
 }

@@ -22,6 +22,7 @@ from core.evaluation.damage import Damage
 from core.evaluation.headlines import FIFTY, HEADLINES, PAIRS, Less, OnRing
 from core.evaluation.settings import NOTHING, Quality, Setting
 from core.metrics import METRICS, Interval
+from core.perfect import PLACES
 from studio.figures import evaluate as figures
 from studio.formats.links import from_query
 from studio.service.engine import Engine
@@ -153,6 +154,16 @@ def test_both_distances_are_drawn_against_the_number_of_pictures(room: Room, mon
     assert [len(chart["series"]) for chart in (frechet, kernel)] == [3, 2] and "too few everywhere" in frechet["note"]
     assert [point[0] for point in frechet["series"][0]["points"]] == bias.sizes(room.gallery.each)
     assert "16 dimensions" in view["line"] and seen[-1].part == pytest.approx(1)
+
+
+def test_the_loss_is_drawn_at_every_t_with_captions_and_without(room: Room) -> None:
+    seen, view = shown(evaluate_work.losses(room.engine.pipe))
+    loss, worth = view["charts"]
+    assert [[len(one["points"]) for one in chart["series"]] for chart in (loss, worth)] == [[len(PLACES)] * 2] * 2
+    parts = [event.part for event in seen]
+    assert len(view["bars"][0]["bars"]) == 4 and len(parts) == len(PLACES) and parts == sorted(parts) and parts[-1] == 1
+    best = max(worth["series"][0]["points"], key=lambda point: point[1])
+    assert f"worth most at t = {best[0]:.0f}: it saves" in view["line"]
 
 
 # ------------------------------------------------------------------------------------------------- settings

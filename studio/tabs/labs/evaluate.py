@@ -17,15 +17,16 @@ from core.evaluation.settings import GAMMAS, SEEDS, STEPS, Setting
 from core.metrics import METRICS
 from studio.figures import evaluate as figures
 from studio.service.engine import USUAL, Engine
-from studio.tabs.labs.desk import buttons, canvas, worked
+from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import one_of, real, some_of, whole
 from studio.widgets.settings import Settings
-from studio.work.evaluate import Room, headlines, noticed, numbered, swept
+from studio.work.evaluate import Room, headlines, losses, noticed, numbered, swept
 
-NOTICES, METRICS_PART, NUMBER, SETTINGS, CLAIMS = PARTS = ("notices", "metrics", "number", "settings", "headlines")
-LABELS = ("Which metric notices?", "The metrics", "How many pictures?", "Guidance and steps", "The headline claims")
+NOTICES, METRICS_PART, NUMBER, LOSS, SETTINGS, CLAIMS = PARTS = ("notices", "metrics", "number", "loss", "settings", "headlines")
+LABELS = ("Which metric notices?", "The metrics", "How many pictures?", "The loss against t", "Guidance and steps",
+          "The headline claims")  # fmt: skip
 TEXTS = dict(zip(PARTS, texts("labs-evaluate"), strict=True))
 FEATURES = dict(zip((OWN, INCEPTION), texts("labs-evaluate-features"), strict=True))
 KNOBS = {"blur": ("blur", 16.0), "noise": ("noise", 1.0), "duplicate": ("copies", 64.0)}  # what a damage is set by, and its most
@@ -44,8 +45,8 @@ def page(engine: Engine) -> Settings:
     lacks = next((told for what in NEEDS if (told := engine.pipe.extras.missing(what))), "")
     columns: dict[str, gr.Column] = {}
     view: dict[str, Any] = {"evaluate": part}
-    parts = {NOTICES: part_of_notices, METRICS_PART: part_of_metrics, NUMBER: part_of_number, SETTINGS: part_of_settings,
-             CLAIMS: part_of_headlines}  # fmt: skip
+    parts = {NOTICES: part_of_notices, METRICS_PART: part_of_metrics, NUMBER: part_of_number, LOSS: part_of_loss,
+             SETTINGS: part_of_settings, CLAIMS: part_of_headlines}  # fmt: skip
     redraw: dict[str, Any] = {}
     for name, lay_out in parts.items():
         with gr.Column(visible=name == NOTICES, elem_id=f"evaluate-{name}") as columns[name]:
@@ -67,8 +68,9 @@ def page(engine: Engine) -> Settings:
 
 
 def texts_of(room: Room) -> dict[str, str]:
-    """What each part says, and whose features its numbers are of: the two clouds have none."""
-    return {part: text if part == METRICS_PART else f"{text.rstrip()} {FEATURES[room.critic.kind]}" for part, text in TEXTS.items()}
+    """What each part says, and whose features its numbers are of: the two clouds and the loss have none."""
+    whose = FEATURES[room.critic.kind]
+    return {part: text if part in (METRICS_PART, LOSS) else f"{text.rstrip()} {whose}" for part, text in TEXTS.items()}
 
 
 def staged(room: Room, name: str, idle: str, make: Callable[..., tuple[Any, float]], inputs: Sequence[Any]) -> None:
@@ -159,6 +161,13 @@ def part_of_number(room: Room) -> dict[str, Any]:
     """Both distances against the number of pictures."""
     idle = "How far apart are two sets of the same law? Guess; then press Measure."
     staged(room, "number", idle, lambda: (functools.partial(numbered, room), COST), [])
+    return {}
+
+
+def part_of_loss(room: Room) -> dict[str, Any]:
+    """The loss at each time, under captions and without."""
+    idle = "At which t is the noise hardest to tell, and at which do words help? Guess; then press Measure."
+    staged(room, "loss", idle, lambda: (functools.partial(losses, room.engine.pipe), PRICE), [])
     return {}
 
 
