@@ -3,7 +3,7 @@
 It shares nothing with the model but the drawings: a small convolutional network of its own, trained on every drawing of the
 claimed concepts (held-out pairs too, for it must know them), shifted, scaled, turned, blurred and on any background.
 
-    loss = CE(concept) + ½·CE(style) + ½·CE(background)
+    loss = CE(concept) + CE(style) + ½·CE(background)
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class JudgeTask:
         truth = Verdict(self.concept[rows][share], self.style[rows][share], colour[share])
         losses = [F.cross_entropy(a.float(), b) for a, b in zip(said, truth, strict=True)]
         right = (said.concept.argmax(1) == truth.concept).float().mean().item()
-        return losses[0] + 0.5 * losses[1] + 0.5 * losses[2], {"right": right}
+        return losses[0] + losses[1] + 0.5 * losses[2], {"right": right}
 
     def draw(self, rows: Tensor, rng: np.random.Generator, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Drawings turned, shifted, scaled, mirrored where that is harmless, on white or a colour, some blurred or noisy."""
