@@ -2,13 +2,17 @@
 
     DDPM forgets: each move draws fresh noise, and corr(x_t, x_T) = (alpha_T/alpha_t)·std(x_t)/std(x_T)                  (1)
     DDIM remembers: its walk is one-to-one, on a line even order-preserving: rank correlation 1                          (2)
+    q(x_{t-1} | x_t, x_0) = N(alpha'·x_0 + √(sigma'² − std²)·(x_t − alpha·x_0)/sigma, std²),                             (3)
+                      std = eta·(sigma'/sigma)·√(1 − alpha²/alpha'²)
 
-(1) is the forward chain's own, walked backwards with a perfect score and fine steps. (2) is why no chain of fresh draws can
-describe DDIM, though every law that it visits is the same.
+Sampling, both are Markov: each move reads x_t alone. (1) is the noising chain's own, walked backwards; (2) shows that DDIM draws
+nothing, no more. What is not Markov is the noising process that DDIM reverses, (3) with eta = 0 (2010.02502 §3.1): once x_t is
+known, x_{t-1} still tells of x_{t+1}. With eta = 1 it tells nothing. The law of every x_t is the same for all eta.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +58,38 @@ def walks(mixture: GaussianMixture, schedule: Schedule, steps: int = STEPS, seed
         run = [noise(0), *(step.x_next for step in sample(unconditional(mixture), path, name, noise))]
         x.append(torch.stack([run[mark] for mark in marks])[..., 0].numpy())
     return Walks(tuple(path.levels[mark] for mark in marks), np.stack(x))
+
+
+@one_thread()
+def noised(mixture: GaussianMixture, schedule: Schedule, eta: float, seed: int = 0) -> tuple[tuple[Level, ...], np.ndarray]:
+    """The noising process (3) of data points at a few levels, noisiest first, x [level, point]: it is drawn from its end."""
+    levels = tuple(schedule.at(float(t)) for t in np.linspace(0, len(schedule) - 1, MARKS).astype(int)[::-1])
+    noise = unit_noise(RUNS * POINTS, 1, seed=seed)
+    x0 = mixture.sample(RUNS * POINTS, torch.Generator().manual_seed(~seed & 0xFFFFFFFF))  # a seed that no noise has
+    x = [levels[0].alpha * x0 + levels[0].sigma * noise(0)]
+    for draw, (cur, nxt) in enumerate(itertools.pairwise(levels), 1):
+        std = eta * nxt.sigma / cur.sigma * (1 - (cur.alpha / nxt.alpha) ** 2) ** 0.5
+        eps = (x[-1] - cur.alpha * x0) / cur.sigma
+        x.append(nxt.alpha * x0 + (nxt.sigma**2 - std**2) ** 0.5 * eps + std * noise(draw))
+    return levels, torch.stack(x)[..., 0].numpy()
+
+
+def beyond_the_last(x: np.ndarray) -> np.ndarray:
+    """Partial correlation of the states on both sides of each inner level of (3), given the state there, [level, run]: in a Markov
+    chain 0.
+    """
+    runs = x.reshape(len(x), RUNS, -1)
+    return np.array([
+        [partial_correlation(runs[level - 1, run], runs[level + 1, run], runs[level, run]) for run in range(RUNS)]
+        for level in range(1, len(x) - 1)
+    ])  # fmt: skip
+
+
+def partial_correlation(a: np.ndarray, b: np.ndarray, given: np.ndarray) -> float:
+    """Correlation of what a straight line through `given` leaves of a and of b."""
+    centred = [part - part.mean() for part in (a, b, given)]
+    left = [part - (part @ centred[2]) / (centred[2] @ centred[2]) * centred[2] for part in centred[:2]]
+    return float(np.corrcoef(*left)[0, 1])
 
 
 def forgetting(mixture: GaussianMixture, start: Level, at: Level) -> float:

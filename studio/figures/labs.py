@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.assumptions.line import over_runs
 from core.claims import CLAIMS, THEMES, Claim, Finding
 from core.claims.table import TITLES, shown
 from core.metrics import Interval
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from core.assumptions.moves import Left, Loss
     from core.assumptions.walks import Walks
     from core.perfect import Errors
+    from core.schedules import Level
 
 Chart = dict[str, Any]
 SAMPLERS = {"ddim": "DDIM", "ddpm": "DDPM"}
@@ -111,6 +113,16 @@ def posterior_chart(y: np.ndarray, exact: np.ndarray, gaussian: np.ndarray, nats
     )  # fmt: skip
 
 
+def told_charts(found: Mapping[str, tuple[Sequence[Level], np.ndarray]]) -> Chart:
+    """Assumption 3, what limits it: partial correlations [level, run] of two noising processes at their inner levels."""
+    return chart(
+        "Limited: what a Markov chain cannot have", "Noising: correlation of x_{t+1} with x_{t−1}, a mark apart, once x_t is known",
+        axis("t"), axis("partial correlation", low=-1.05, high=0.5),
+        *(series(name, [(at.t, over_runs(row)) for at, row in zip(levels[1:-1], rows, strict=True)], kind)
+          for (name, (levels, rows)), kind in zip(found.items(), ("", "second"), strict=True)),
+    )  # fmt: skip
+
+
 def walks_charts(made: Walks, forgetting: Sequence[float]) -> list[Chart]:
     """Assumption 3: the same laws, different walks."""
     times = [at.t for at in made.levels]
@@ -128,8 +140,8 @@ def walks_charts(made: Walks, forgetting: Sequence[float]) -> list[Chart]:
               "exceeded by chance in 1 of 20", axis("t"), axis("KS distance", low=0),
               series("DDPM against DDIM", zip(times, [test.distance for test in tests], strict=True)),
               series("5 % by chance", [(times[0], critical), (times[-1], critical)], "dashed")),
-        chart("Limited: what a chain remembers", "Rank correlation with the noise that the walk began from", axis("t"),
-              axis("rank correlation", low=-0.2, high=1.05),
+        chart("What a walk remembers", "Sampling: rank correlation with the noise that it began from; DDIM draws nothing new",
+              axis("t"), axis("rank correlation", low=-0.2, high=1.05),
               series("DDPM", zip(times, memory[0], strict=True)), series("DDIM", zip(times, memory[1], strict=True), "second"),
               series("DDPM by its formula", zip(times, forgetting, strict=True), "dashed")),
         chart("Six walks of each", "Fresh noise at every step against one draw at the start", axis("t"), axis("x_t"), *tracks),

@@ -69,7 +69,9 @@ def markov() -> Work:
     yield Partial({}, "walking both ways", 0.1)
     made = walks.walks(mixture, schedule)
     formula = [walks.forgetting(mixture, made.levels[0], at) for at in made.levels]
-    charts = figures.walks_charts(made, formula)
+    noised = {name: walks.noised(mixture, schedule, eta) for name, eta in (("DDPM's noising", 1.0), ("DDIM's, η = 0", 0.0))}
+    told = {name: (levels, walks.beyond_the_last(x)) for name, (levels, x) in noised.items()}
+    charts = [figures.told_charts(told), *figures.walks_charts(made, formula)]
     least = min(made.apart(level).p for level in range(len(made.levels))) * len(made.levels)
     return {"charts": charts,
             "line": f"{made.x.shape[2]} walks each. No law differs (p = {min(1, least):.2f} over all t), and yet DDIM "

@@ -108,7 +108,7 @@ def test_a_link_marks_a_card_and_brings_it_into_sight_and_each_card_leads_to_whe
 
 # ------------------------------------------------------------------------------------------------- the assumptions
 
-LABS = [("1 Gaussian forward process", 2), ("2 Small steps", 3), ("3 Markov structure", 3), ("4 Gaussian reverse", 2)]
+LABS = [("1 Gaussian forward process", 2), ("2 Small steps", 3), ("3 Markov structure", 4), ("4 Gaussian reverse", 2)]
 
 
 @pytest.mark.parametrize("size", ["projector", "phone"])

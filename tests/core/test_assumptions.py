@@ -14,7 +14,7 @@ from core.metrics import Interval
 from core.perfect import Perfect
 from core.pipeline import TextToImage, load_pipeline
 from core.prediction import unconditional
-from core.schedules import CLEAN, make
+from core.schedules import CLEAN, Level, make
 from core.toy import GaussianMixture, ring, two_peaks
 from tests.core.tiny import write_tiny
 
@@ -142,6 +142,38 @@ def test_ddim_keeps_the_order_on_a_line_and_ddpm_forgets_as_the_closed_form_says
     start = made.levels[0]
     for level, at in enumerate(made.levels):
         assert made.memory(0, level).value == pytest.approx(walks.forgetting(two_peaks(), start, at), abs=0.12)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_every_noising_process_has_the_laws_of_the_schedule(eta: float) -> None:
+    levels, x = walks.noised(two_peaks(), SCHEDULE, eta)
+    for at, points in zip(levels, x, strict=True):
+        line = Line.of(two_peaks(), at)
+        share = line.cdf(np.sort(points))
+        assert np.abs(share - (np.arange(len(share)) + 0.5) / len(share)).max() < 1.95 / len(share) ** 0.5  # 1 in 1000 by chance
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_what_the_state_before_tells_is_the_partial_correlation_of_the_closed_form_covariance(eta: float) -> None:
+    """x_t = alpha·x_0 + sigma·(noise), and from level to level the noise is kept by the share c = √(1 − std²/sigma'²)."""
+    levels, x = walks.noised(two_peaks(), SCHEDULE, eta)
+    found = [over_runs(row) for row in walks.beyond_the_last(x)]
+    spread = Line.of(two_peaks(), CLEAN).variance
+
+    def kept(cur: Level, nxt: Level) -> float:
+        return float((1 - (eta / cur.sigma) ** 2 * (1 - (cur.alpha / nxt.alpha) ** 2)) ** 0.5)
+
+    for index, one in enumerate(found, 1):
+        a, b, c = three = levels[index - 1 : index + 2]
+        noise = np.eye(3)
+        noise[0, 1] = noise[1, 0] = kept(a, b)
+        noise[1, 2] = noise[2, 1] = kept(b, c)
+        noise[0, 2] = noise[2, 0] = kept(a, b) * kept(b, c)
+        alpha, sigma = (np.array([getattr(level, name) for level in three]) for name in ("alpha", "sigma"))
+        cov = spread * np.outer(alpha, alpha) + noise * np.outer(sigma, sigma)
+        inverse = np.linalg.pinv(cov, hermitian=True) if eta else None
+        wanted = -1 if inverse is None else -inverse[0, 2] / np.sqrt(inverse[0, 0] * inverse[2, 2])
+        assert one.value == pytest.approx(wanted, abs=0.1)
 
 
 def test_the_walk_knows_a_gaussian_that_is_forgotten_exactly() -> None:

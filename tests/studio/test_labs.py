@@ -98,7 +98,9 @@ def test_small_steps_show_the_loss_the_price_and_the_chain(monkeypatch: pytest.M
 
 def test_the_walks_differ_in_memory_only() -> None:
     _, view = shown(lab_work.markov())
-    same, memory, tracks = view["charts"]
+    told, same, memory, tracks = view["charts"]
+    assert all(value < -0.99 for _, value, *_ in intervals(told, "DDIM's, η = 0"))
+    assert all(abs(value) < 0.1 for _, value, *_ in intervals(told, "DDPM's noising"))
     critical = intervals(same, "5 % by chance")[0][1]
     above = [value > critical for _, value, *_ in intervals(same, "DDPM against DDIM")]
     assert np.mean(above) < 0.3
