@@ -1,5 +1,6 @@
 // The lessons, their worksheets and answer keys, from props.value:
-//   {lessons: [{name, title, minutes, about, begin, steps: [{heading, asks, claims}]}], keyed, key: {claim: finding}, running, status}
+//   {lessons: [{name, title, minutes, about, begin, steps: [{heading, asks, claims}]}], words: what is said around them, keyed,
+//    key: {claim: finding}, running, status}
 
 const root = element.querySelector(".lessons");
 let sheet = null; // {name, answers}: what lies open for printing
@@ -23,17 +24,17 @@ const button = (parent, label, act, kind = "") => {
   return node;
 };
 
-function cards(box, lessons, running, keyed) {
+function cards(box, { lessons, words, running, keyed }) {
   for (const lesson of lessons) {
     const card = make("article", "card", box);
-    make("span", "minutes", card, `${lesson.minutes} minutes`);
+    make("span", "minutes", card, `${lesson.minutes} ${words.minutes}`);
     make("h3", "", card, lesson.title);
     make("p", "", card, lesson.about);
     const row = make("div", "row", card);
-    button(row, "Begin", () => studio.turn_to(lesson.begin), "go");
-    button(row, "Worksheet", () => { sheet = { name: lesson.name, answers: false }; show(); });
+    button(row, words.begin, () => studio.turn_to(lesson.begin), "go");
+    button(row, words.worksheet, () => { sheet = { name: lesson.name, answers: false }; show(); });
     const here = running && keyed === lesson.name;
-    button(row, here ? "Stop" : "Answer key", () => {
+    button(row, here ? words.stop : words.key, () => {
       if (here) { trigger("halt"); return; }
       sheet = { name: lesson.name, answers: true };
       show();
@@ -42,49 +43,52 @@ function cards(box, lessons, running, keyed) {
   }
 }
 
-function paper(desk, lesson) {
+function paper(desk, lesson, words) {
   const box = make("section", "sheet", desk);
   const bar = make("div", "row", box);
-  button(bar, "Print", () => window.print(), "go");
-  button(bar, "Close", () => { sheet = null; show(); });
-  make("h2", "", box, `${lesson.title}: ${sheet.answers ? "answer key" : "worksheet"}`);
-  if (!sheet.answers) make("p", "who", box, "Name                                        Date");
-  const key = keys[lesson.name] || {}, guesses = studio.guesses.all();
+  button(bar, words.print, () => window.print(), "go");
+  button(bar, words.close, () => { sheet = null; show(); });
+  make("h2", "", box, `${lesson.title}: ${(sheet.answers ? words.key : words.worksheet).toLowerCase()}`);
+  if (!sheet.answers) make("p", "who", box, `${words.name.padEnd(44)}${words.date}`);
+  const key = keys[lesson.name] || {}, guesses = studio.guesses.all(), reasons = studio.reasons.all();
   lesson.steps.forEach((step, index) => {
     const part = make("div", "part", box);
     make("h3", "", part, `${index + 1}. ${step.heading}`);
     if (step.asks) make("p", "asks", part, step.asks);
-    if (sheet.answers) answers(part, step, key);
-    else lines(part, step, guesses[`${lesson.name}.${index + 1}`]);
+    const place = `${lesson.name}.${index + 1}`, guess = guesses[place], reason = reasons[place];
+    if (sheet.answers) answers(part, step, key, words);
+    const blank = step.asks ? [[words.predict, guess], [words.measured], [words.because, reason]] : [[words.words, reason]];
+    const own = [[words.predicted, guess], [words.explained, reason]].filter(([, text]) => text);
+    for (const [label, text] of sheet.answers ? own : blank) line(part, label, text);
   });
 }
 
-function lines(part, step, guess) {
-  for (const [label, text] of step.asks ? [["I predict", guess], ["Measured"], ["Because"]] : [["In my words"]]) {
-    const line = make("p", "blank", part);
-    make("span", "", line, label);
-    make("b", "", line, text || "");
-  }
+// What is written by hand, or was written already.
+function line(part, label, text) {
+  const row = make("p", "blank", part);
+  make("span", "", row, label);
+  make("b", "", row, text || "");
 }
 
-function answers(part, step, key) {
+function answers(part, step, key, words) {
   for (const claim of step.claims) {
     const found = key[claim];
-    make("p", "value", part, found ? found.shown : "not measured yet");
+    make("p", "value", part, found ? found.shown : words.unmeasured);
     if (found) make("p", "told", part, found.told);
   }
-  if (!step.claims.length) make("p", "told", part, "In one's own words: compare what was seen.");
+  if (!step.claims.length) make("p", "told", part, words.own);
 }
 
 function show() {
-  const { lessons, keyed, key, running, status } = props.value || {};
+  const { lessons, words, keyed, key, running, status } = props.value || {};
   if (!lessons) return;
   if (keyed && key) keys[keyed] = key;
   if (!running && keyed && !Object.keys(key || {}).length) delete keys[keyed]; // to be asked for again
-  draw("cards", [lessons, running, keyed], (box) => cards(box, lessons, running, keyed));
+  const listed = { lessons, words, running, keyed };
+  draw("cards", listed, (box) => cards(box, listed));
   const open = sheet && lessons.find((lesson) => lesson.name === sheet.name);
-  const said = open && [sheet, open, keys[open.name], studio.guesses.all()];
-  draw("desk", said, (box) => { if (open) paper(box, open); });
+  const said = open && [sheet, open, keys[open.name], studio.guesses.all(), studio.reasons.all()];
+  draw("desk", said, (box) => { if (open) paper(box, open, words); });
   say(status);
 }
 

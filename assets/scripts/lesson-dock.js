@@ -1,16 +1,17 @@
-// The bar of a lesson, over any tab. props.value: {place, title, heading, asks, at, steps, turns: [before, after]}, or {} without one.
+// The bar of a lesson, over any tab, and the boxes to write into. props.value: {place, title, heading, asks, at, steps,
+//   turns: [before, after], words: what it says around them}, or {} without one.
 
 const root = element.querySelector(".dock");
 
 function show() {
-  const { place, title, heading, asks, at, steps, turns } = props.value || {};
+  const { place, title, heading, asks, at, steps, turns, words: said } = props.value || {};
   studio.lesson.place = place || "";
   document.body.classList.toggle("in-lesson", Boolean(place));
   root.replaceChildren();
   if (!place) return;
   const bar = make("div", "bar", root);
   const words = make("div", "names", bar);
-  make("span", "title", words, `${title} · ${at} of ${steps}`);
+  make("span", "title", words, `${title} · ${at} ${said.of} ${steps}`);
   make("h3", "", words, heading);
   const buttons = make("div", "turns", bar);
   const button = (label, act, on = true) => {
@@ -19,22 +20,24 @@ function show() {
     node.addEventListener("click", act);
     return node;
   };
-  const fold = button("Fold", () => folded(!document.body.classList.contains("lesson-folded")));
+  const fold = button(said.fold, () => folded(!document.body.classList.contains("lesson-folded")));
   const folded = (on) => {
     document.body.classList.toggle("lesson-folded", on);
-    fold.textContent = on ? "Unfold" : "Fold";
+    fold.textContent = on ? said.unfold : said.fold;
     fold.setAttribute("aria-expanded", String(!on));
   };
   folded(false);
-  button("Back", () => studio.turn_to(turns[0]), Boolean(turns[0]));
-  button(turns[1] ? "Next" : "Done", () => (turns[1] ? studio.turn_to(turns[1]) : studio.turn_to("?v=1&tab=labs&view.page=lessons"))).classList.add("next");
-  button("Leave", () => { props.value = {}; history.replaceState(null, "", location.pathname); show(); });
-  if (!asks) return;
-  const row = make("label", "asks", root);
-  make("span", "", row, asks);
-  const guess = make("input", "", row);
-  Object.assign(guess, { type: "text", maxLength: 200, placeholder: "your prediction", value: studio.guesses.all()[place] || "" });
-  guess.addEventListener("input", () => studio.guesses.set(place, guess.value));
+  button(said.back, () => studio.turn_to(turns[0]), Boolean(turns[0]));
+  button(turns[1] ? said.next : said.done, () => (turns[1] ? studio.turn_to(turns[1]) : studio.turn_to("?v=1&tab=labs&view.page=lessons"))).classList.add("next");
+  button(said.leave, () => { props.value = {}; history.replaceState(null, "", location.pathname); show(); });
+  const box = (kind, tag, label, kept, more) => {
+    const row = make("label", `writes ${kind}`, root);
+    make("span", "", row, label);
+    const field = Object.assign(make(tag, "", row), { value: kept.all()[place] || "", ...more });
+    field.addEventListener("input", () => kept.set(place, field.value));
+  };
+  if (asks) box("asks", "input", asks, studio.guesses, { type: "text", maxLength: 200, placeholder: said.guess });
+  box("explains", "textarea", asks ? said.because : said.words, studio.reasons, { rows: 2, maxLength: 1000, placeholder: asks ? said.why : said.tell });
 }
 
 show();

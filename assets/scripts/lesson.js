@@ -9,14 +9,15 @@ window.studio.turn_to = (query) => {
   document.querySelector("#lesson-turn").click();
 };
 
-// What was predicted in this browser, by place.
-window.studio.guesses = {
-  key: "diffusion-studio-lessons",
-  all() { try { return JSON.parse(localStorage.getItem(this.key)) || {}; } catch { return {}; } },
+// What was written in this browser, by place: what was predicted, and how it was explained.
+const written = (key, most) => ({
+  all() { try { return JSON.parse(localStorage.getItem(key)) || {}; } catch { return {}; } },
   set(place, text) {
-    try { localStorage.setItem(this.key, JSON.stringify({ ...this.all(), [place]: text.slice(0, 400) })); } catch { /* a browser that keeps nothing */ }
+    try { localStorage.setItem(key, JSON.stringify({ ...this.all(), [place]: text.slice(0, most) })); } catch { /* a browser that keeps nothing */ }
   },
-};
+});
+window.studio.guesses = written("diffusion-studio-lessons", 200);
+window.studio.reasons = written("diffusion-studio-reasons", 1000);
 
 // A worksheet that lies open is all that is printed.
 matchMedia("print").addEventListener("change", ({ matches }) => {

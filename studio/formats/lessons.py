@@ -2,7 +2,7 @@
 
 A lesson is `# Title`, `Minutes: 6`, a sentence or two, and steps: `## Heading`, then lines that a translator leaves as they are,
 `Link: ?v=1&tab=…` (the state that the step opens), `Claims: id, id` (what the answer key measures), then `Asks: …` (the question on
-the worksheet) and its text in Markdown.
+the worksheet) and its text in Markdown. What stands around all lessons of a language is in words.md beside them, `- name: words`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "assets" / "lessons"
 OWN = "en"
+LESSON, AROUND = "[0-9]*.md", "words.md"
 MARKS = ("Link", "Claims", "Asks")
 PLACE = re.compile(r"(?:([a-z]{2})-)?(\d{1,2})(?:\.(\d{1,2}))?")  # lesson=2, lesson=2.3, lesson=de-2.3
 
@@ -39,6 +40,10 @@ class Lesson:
     about: str
     steps: tuple[Step, ...]
 
+    @property
+    def language(self) -> str:
+        return self.name.rpartition("-")[0] or OWN
+
     def address(self, step: int) -> str:
         """The query that opens a step, counted from 0."""
         place = f"lesson={self.name}.{step + 1}"
@@ -55,9 +60,16 @@ def languages() -> list[str]:
 @functools.cache
 def lessons(language: str = OWN) -> tuple[Lesson, ...]:
     """Every lesson of a language, in the order of its files."""
-    files = sorted((ROOT / language).glob("*.md"))
+    files = sorted((ROOT / language).glob(LESSON))
     before = "" if language == OWN else f"{language}-"
     return tuple(_lesson(f"{before}{number}", file.read_text(encoding="utf-8")) for number, file in enumerate(files, 1))
+
+
+@functools.cache
+def words(language: str = OWN) -> dict[str, str]:
+    """What the list, the panel, the worksheets and the answer keys of a language say around its lessons, by name."""
+    text = (ROOT / language / AROUND).read_text(encoding="utf-8")
+    return dict(re.findall(r"^- (\w+): (.+)$", text, flags=re.MULTILINE))
 
 
 def find(place: str) -> tuple[Lesson, int] | None:

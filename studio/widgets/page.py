@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import gradio as gr
 import segno
 
-from studio.formats.lessons import find
+from studio.formats.lessons import find, words
 from studio.formats.links import HERE_ONLY, Link, from_query
 from studio.service.engine import Engine
 from studio.widgets import controls
@@ -231,7 +231,7 @@ def lesson_of(link: Link) -> list[Any]:
     step = lesson.steps[at]
     turns = [lesson.address(number) if 0 <= number < len(lesson.steps) else "" for number in (at - 1, at + 1)]
     return [{"place": f"{lesson.name}.{at + 1}", "title": lesson.title, "heading": step.heading, "asks": step.asks,
-             "at": at + 1, "steps": len(lesson.steps), "turns": turns}, step.text]  # fmt: skip
+             "at": at + 1, "steps": len(lesson.steps), "turns": turns, "words": words(lesson.language)}, step.text]  # fmt: skip
 
 
 def coded(link: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import PATIENCE
+from tests.browser.test_labs import HOSTILE
 
 LIST = "?v=1&tab=labs&view.page=lessons"
 
@@ -33,6 +34,9 @@ def test_a_lesson_goes_over_the_tabs_and_back(open_page: Any, size: str) -> None
     heading(page, "What is it asked?")
     page.get_by_role("tab", name="Noising", exact=True).wait_for()
     page.locator("#lesson .asks input").fill("all five")
+    page.locator("#lesson .explains textarea").fill("noise has\nno frame")
+    tops = [page.locator(f"#lesson {one}").bounding_box()["y"] for one in (".asks", "#lesson-words", ".explains")]
+    assert tops == sorted(tops)  # predict, run, explain
     page.locator("#lesson .next").click()
     heading(page, "One run as a film")
     page.wait_for_function("document.querySelector('#film-prompt textarea')?.value === 'red apple, flat'")
@@ -40,6 +44,7 @@ def test_a_lesson_goes_over_the_tabs_and_back(open_page: Any, size: str) -> None
     page.get_by_role("button", name="Back").click()
     heading(page, "What is it asked?")
     assert page.locator("#lesson .asks input").input_value() == "all five"
+    assert page.locator("#lesson .explains textarea").input_value() == "noise has\nno frame"
     page.get_by_role("button", name="Leave").click()
     page.locator("#lesson").wait_for(state="hidden")
 
@@ -75,6 +80,20 @@ def test_only_the_worksheet_is_printed(open_page: Any) -> None:
     page.emulate_media(media="screen")
     page.get_by_role("button", name="Close").click()
     assert page.locator(".sheet").count() == 0
+
+
+def test_what_was_predicted_and_explained_is_on_the_worksheet_and_on_the_answer_key_as_text(open_page: Any) -> None:
+    page = open_page("?lesson=5.4")
+    page.locator("#lesson .explains textarea").fill(HOSTILE)
+    page.locator("#lesson .next").click()
+    card = page.locator(".lessons .card").nth(4)
+    for name in ("Worksheet", "Answer key"):
+        card.get_by_role("button", name=name).click()
+        page.locator(".sheet h2", has_text=f"What a network learns: {name.lower()}").wait_for()
+        assert page.locator(".sheet .part").nth(3).locator(".blank b").inner_text() == HOSTILE
+    card.get_by_role("button", name="Stop").click()
+    page.wait_for_selector("[data-state=stopped] > .lessons", timeout=4 * PATIENCE)
+    assert page.evaluate("window.hits") is None
 
 
 def answers(page: Any, lesson: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from studio.formats.links import from_query
 from studio.service.engine import Engine
 from studio.tabs.labs.lessons import measuring, overview
 from studio.widgets import page as around
+from studio.widgets.base import asset
 from studio.widgets.settings import PAGE, Settings
 from studio.work import labs as lab_work
 from tests.core.tiny import write_tiny
@@ -54,6 +56,13 @@ def test_every_language_opens_the_same_states_and_asks_for_the_same_measurements
     shapes = [[[(step.link, step.claims, bool(step.asks)) for step in lesson.steps] for lesson in lessons(one)]
               for one in (language, written.OWN)]  # fmt: skip
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("language", languages())
+def test_what_the_scripts_say_around_lessons_is_in_every_language_and_nothing_else(language: str) -> None:
+    scripts = asset("labs-lessons.js") + asset("lesson-dock.js")
+    used = set(re.findall(r"\b(?:words|said)\.(\w+)", scripts))
+    assert set(written.words(language)) == used and all(written.words(language).values())
 
 
 @pytest.mark.parametrize(("lesson", "at"), STEPS)

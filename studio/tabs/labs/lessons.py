@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.formats.lessons import find, languages, lessons
+from studio.formats.lessons import find, languages, lessons, words
 from studio.service.engine import USUAL, Engine
 from studio.service.jobs import LAST
 from studio.tabs.labs.desk import canvas
@@ -31,7 +31,8 @@ def page(engine: Engine) -> Settings:
     shown = canvas("lessons", "labs-lessons", {})
 
     def listed(language: Any) -> dict[str, Any]:
-        return {"lessons": overview(language if language in known else known[0])}
+        chosen = language if language in known else known[0]
+        return {"lessons": overview(chosen), "words": words(chosen)}
 
     async def measure(request: gr.Request, event: gr.EventData, language: Any) -> AsyncIterator[Any]:
         async for view in measuring(engine, request, event):
