@@ -32,7 +32,7 @@ function decades(low, high) {
 
 const superscript = (power) => String(power).replace(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
 
-function logChart(panel, lines, floor, title, said) {
+function logChart(panel, lines, floor, title, said, opens) {
   const width = Math.max(280, panel.clientWidth);
   const height = Math.round(Math.max(250, Math.min(430, 0.66 * width)));
   const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": title }, panel);
@@ -78,11 +78,11 @@ function logChart(panel, lines, floor, title, said) {
     }
     for (const point of line.points.filter((one) => one.error > 0)) {
       const words = `${line.label}, ${point.steps} steps: ${point.nfe} NFE, error ${few(point.error)}`;
-      const anchor = draw("a", { "aria-label": `${words}. Opens in Denoise.`, target: "_blank" }, group);
+      const anchor = draw("a", { "aria-label": `${words}. A click opens ${opens} in Denoise.`, target: "_blank" }, group);
       if (point.link.startsWith("?")) anchor.setAttribute("href", point.link);
       draw("circle", { cx: x(point.nfe), cy: y(point.error), r: 4.5 }, anchor);
       draw("circle", { cx: x(point.nfe), cy: y(point.error), r: 11, class: "reach" }, anchor);
-      for (const event of ["pointerenter", "focus"]) anchor.addEventListener(event, () => said(`${words} · click to open in Denoise`, line.name));
+      for (const event of ["pointerenter", "focus"]) anchor.addEventListener(event, () => said(`${words} · click to open ${opens} in Denoise`, line.name));
       for (const event of ["pointerleave", "blur"]) anchor.addEventListener(event, () => said("", ""));
     }
   }
@@ -101,7 +101,7 @@ function legend(panel, lines, said) {
   }
 }
 
-function table(root, lines) {
+function table(root, lines, opens) {
   const details = make("details", "numbers", root);
   make("summary", "", details, "As numbers");
   const rows = make("table", "", details);
@@ -111,12 +111,12 @@ function table(root, lines) {
     for (const point of line.points) {
       const row = make("tr", "", rows);
       for (const word of [line.label, point.steps, point.nfe, few(point.error)]) make("td", "", row, word);
-      linked(make("td", "", row), point.link).textContent = "open in Denoise";
+      Object.assign(linked(make("td", "", row), point.link), { textContent: "open in Denoise", title: `Opens ${opens}` });
     }
   }
 }
 
-function panel(root, name, title, note, lines, floor) {
+function panel(root, name, title, note, lines, floor, opens) {
   const box = make("section", `panel ${name}`, root);
   make("h4", "", box, title);
   const reading = make("p", "reading", box, note);
@@ -125,9 +125,10 @@ function panel(root, name, title, note, lines, floor) {
     for (const node of box.querySelectorAll(".series")) node.classList.toggle("faint", Boolean(chosen) && node.dataset.name !== chosen);
   };
   const chart = make("div", "chart", box);
-  logChart(chart, lines, floor, title, said);
+  logChart(chart, lines, floor, title, said, opens);
   legend(box, lines, said);
-  table(box, lines);
+  make("p", "opens", box, `A click on a point opens ${opens} in Denoise.`);
+  table(box, lines, opens);
 }
 
 function showRace(root, value) {
@@ -138,9 +139,10 @@ function showRace(root, value) {
   panels.classList.toggle("two", lines.length > 0 && apart.length > 0);
   const name = value.on === "model" ? "z" : "x";
   const against = `‖${name} − ${name}*‖ / ‖${name}*‖, ${name}* ${value.on === "model" ? "the latents of " : ""}a very fine solve from the same noise`;
-  if (lines.length) panel(panels, "still", "Deterministic: error against NFE", against, lines);
+  const opens = value.on === "model" ? "this very run" : "a picture of this model by the same sampler and steps, not the mixture's points,";
+  if (lines.length) panel(panels, "still", "Deterministic: error against NFE", against, lines, null, opens);
   if (!lines.length && !apart.length) make("div", "empty", panels);
-  if (apart.length) panel(panels, "moved", "Stochastic: distance of the made points from the data", "mean Wasserstein distance along 16 directions", apart, value.floor);
+  if (apart.length) panel(panels, "moved", "Stochastic: distance of the made points from the data", "mean Wasserstein distance along 16 directions", apart, value.floor, opens);
   root.querySelectorAll("details").forEach((node, index) => (node.open = Boolean(open[index])));
   status(root, value);
 }

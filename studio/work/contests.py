@@ -5,8 +5,10 @@ Each is a generator of Partials, cumulative, so that a page which sees only some
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UserError
@@ -31,6 +33,7 @@ from studio.figures import samplers as figures
 from studio.figures.run import duration
 from studio.formats.grids import Grid, numbers
 from studio.formats.links import to_run
+from studio.service.engine import cost
 from studio.widgets.checks import one_of, some_of, whole
 from studio.widgets.status import Partial
 
@@ -49,16 +52,41 @@ FLOORS = 4  # draws whose mean is the floor
 # ------------------------------------------------------------------------------------------------- grids
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One picture of a grid: which it is, what part of all the work is done before and after it, and when that began."""
+
+    index: int
+    count: int
+    before: float
+    after: float
+    begun: float
+
+    def at(self, share: float) -> tuple[float, str]:
+        """The part of the whole that is done with this share of the picture, and the clock: what went by, what is to come."""
+        part, seconds = self.before + share * (self.after - self.before), time.perf_counter() - self.begun
+        left = f", about {duration(seconds * (1 - part) / part)} to go" if 0.02 <= part < 1 else ""
+        return part, f"{duration(seconds)}{left}"
+
+
+def pieces(made: Grid) -> list[Piece]:
+    """The pictures of a grid, each taking as much of the time as it asks of the network."""
+    calls = [SAMPLERS[cell.recipe.sampler].calls * cost(cell.recipe) for cell in made.cells]
+    done, begun = [0.0, *itertools.accumulate(calls)], time.perf_counter()
+    ends = [each / done[-1] for each in done]
+    return [Piece(index, len(calls), *between, begun) for index, between in enumerate(itertools.pairwise(ends))]
+
+
 def painted(engine: Engine, made: Grid, link: Callable[[Recipe], str]) -> Generator[Partial | None, None, View]:
     """Every cell of a grid, one after the other; a cell that cannot be made says why in its place."""
     view, begun = figures.grid_view(made), time.perf_counter()
     nfe = 0
     spent: list[tuple[int, float]] = []  # evaluations and seconds of what was really computed
     yield Partial(view, "Starting …", 0)
-    for index, cell in enumerate(made.cells):
+    for piece, cell in zip(pieces(made), made.cells, strict=True):
         cells = view["cells"]
         try:
-            run, computed = yield from _seen(engine, cell.recipe, view, figures.key(cell), index, len(made.cells))
+            run, computed = yield from _seen(engine, cell.recipe, view, figures.key(cell), piece)
             shown = figures.cell_view(cell.recipe, run.images[0], run.nfe, run.seconds, link(cell.recipe))
             cells = cells | {figures.key(cell): shown}
             nfe += run.nfe
@@ -66,12 +94,13 @@ def painted(engine: Engine, made: Grid, link: Callable[[Recipe], str]) -> Genera
         except UserError as error:
             cells = cells | {figures.key(cell): {"fault": str(error)}}
         view = view | {"cells": cells, "forming": None}
-        yield Partial(view, f"{index + 1} of {len(made.cells)} pictures", (index + 1) / len(made.cells))
+        part, clock = piece.at(1)
+        yield Partial(view, f"{piece.index + 1} of {piece.count} pictures · {clock}", part)
     return view | {"told": told(len(made.cells), nfe, time.perf_counter() - begun, spent)}
 
 
 def _seen(
-    engine: Engine, recipe: Recipe, view: View, key: str, index: int, count: int
+    engine: Engine, recipe: Recipe, view: View, key: str, piece: Piece
 ) -> Generator[Partial | None, None, tuple[Run, bool]]:
     """One run, with its rough pictures while they form; and whether it had to be computed."""
     running, computed = engine.run(recipe), False
@@ -81,12 +110,12 @@ def _seen(
         except StopIteration as end:
             return end.value, computed
         computed = True
-        yield None if preview is None else _forming(preview, view, key, index, count)
+        yield None if preview is None else _forming(preview, view, key, piece)
 
 
-def _forming(preview: Preview, view: View, key: str, index: int, count: int) -> Partial:
-    part = (index + preview.step / preview.steps) / count
-    line = f"picture {index + 1} of {count} · step {preview.step}/{preview.steps} · {preview.nfe} evaluations (NFE)"
+def _forming(preview: Preview, view: View, key: str, piece: Piece) -> Partial:
+    part, clock = piece.at(preview.step / preview.steps)
+    line = f"picture {piece.index + 1} of {piece.count} · step {preview.step}/{preview.steps} · {preview.nfe} NFE · {clock}"
     return Partial(view | {"forming": {"key": key, "src": figures.small_uri(preview.images[0])}}, line, part)
 
 
@@ -205,7 +234,7 @@ def race_work(engine: Engine, where: Any, names: Any, steps: Any, recipe: Recipe
 
         return lambda: raced_exactly(toy, engine.pipe.schedule, names, counts, link), 0.2 * 20 * 128 * 128
     size = (recipe.width or engine.pipe.size) * (recipe.height or engine.pipe.size)
-    cost = size * (3 * FINE_STEPS_ON_NETWORK + sum(SAMPLERS[name].calls * count for name in names for count in counts))
-    if cost > BUDGET:
-        raise UserError(f"The race costs {cost:,.0f} steps × pixels; it may cost {BUDGET:,}: take fewer samplers or steps.")
-    return lambda: raced_on_model(engine, recipe, names, counts, address), cost
+    price = size * (3 * FINE_STEPS_ON_NETWORK + sum(SAMPLERS[name].calls * count for name in names for count in counts))
+    if price > BUDGET:
+        raise UserError(f"The race costs {price:,.0f} steps × pixels; it may cost {BUDGET:,}: take fewer samplers or steps.")
+    return lambda: raced_on_model(engine, recipe, names, counts, address), price
