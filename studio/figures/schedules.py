@@ -23,7 +23,9 @@ from core.schedules import SCHEDULES, SPACINGS, Level, Path, Schedule, make, mak
 if TYPE_CHECKING:
     import pandas as pd
 
-POINTS = 201  # of a curve: finer than a projector shows
+POINTS = 200  # pieces that a curve is computed in: finer than a projector shows
+EVERY = 4  # of them one is always drawn, so that there is something to point at; more only where a straight piece would be seen
+SEEN = 0.5 / 320  # of the height of a chart: half a pixel
 COLOURS = ("#6366f1", "#f97316", "#14b8a6", "#ec4899", "#84cc16", "#0ea5e9")  # told apart on light and on dark
 OWN, TYPED = "model", "your own"
 MOST_TYPED = 1001
@@ -71,24 +73,44 @@ def schedule_of(name: str, zero: bool = False, own: Schedule | None = None) -> S
 
 
 def curves(schedules: Mapping[str, Schedule], quantity: str, against: str) -> pd.DataFrame:
-    """Columns x, y and schedule; against "t" at POINTS times, against "lambda" on one grid for all; y to five digits."""
+    """Columns x, y and schedule, against "t" or "lambda": one grid for all, no finer than can be seen; y to five digits."""
     import pandas as pd
 
-    tables = []
-    low = min(-schedule.log_nsr[-1] for schedule in schedules.values())
-    high = max(-schedule.log_nsr[0] for schedule in schedules.values())
-    for label, schedule in schedules.items():
+    lams = {label: -schedule.log_nsr[::-1] for label, schedule in schedules.items()}
+    if against == "t":
+        grid = np.unique(np.round(np.linspace(0, max(map(len, schedules.values())) - 1, POINTS + 1)))
+    else:
+        grid = np.round(np.linspace(min(lam[0] for lam in lams.values()), max(lam[-1] for lam in lams.values()), POINTS + 1), 3)
+    rows = np.full((len(schedules), len(grid)), np.nan)
+    for row, (label, schedule) in zip(rows, schedules.items(), strict=True):
         values = QUANTITIES[quantity].of(schedule)
-        if against == "t":
-            x = np.unique(np.round(np.linspace(0, len(schedule) - 1, POINTS)))
-            y = values[x.astype(int)]
-        else:
-            lam = -schedule.log_nsr[::-1]
-            grid = np.round(np.linspace(low, high, POINTS), 3)
-            x = grid[(grid >= lam[0]) & (grid <= lam[-1])]
-            y = np.interp(x, lam, values[::-1])
-        tables.append(pd.DataFrame({"x": x, "y": [float(f"{value:.5g}") for value in y], "schedule": label}))
-    return pd.concat(tables, ignore_index=True)
+        at, values = (np.arange(len(schedule)), values) if against == "t" else (lams[label], values[::-1])
+        within = (grid >= at[0]) & (grid <= at[-1])
+        row[within] = np.interp(grid[within], at, values)
+    drawn = needed(rows)
+    there = ~np.isnan(rows[:, drawn])
+    y = [float(f"{value:.5g}") for value in rows[:, drawn][there]]
+    x = np.broadcast_to(grid[drawn], there.shape)[there]
+    return pd.DataFrame({"x": x, "y": y, "schedule": np.repeat(list(schedules), there.sum(1))})
+
+
+def needed(rows: np.ndarray) -> np.ndarray:
+    """Which places of a grid have to be drawn so that straight lines between them are seen as the curves [curves, places].
+
+    Every EVERYth, where a curve begins or ends, and between two of them the place where a curve is farthest from its line.
+    """
+    places = np.arange(rows.shape[1])
+    seen = SEEN * float(np.nanmax(rows) - np.nanmin(rows))
+    ends = np.diff(np.isnan(rows), axis=1).any(0)
+    drawn = (places % EVERY == 0) | (places == places[-1]) | np.append(ends, False) | np.append(False, ends)
+    while True:
+        at = np.flatnonzero(drawn)
+        off = np.nan_to_num(np.abs(rows - [np.interp(places, at, row[at]) for row in rows])).max(0)
+        farthest = np.maximum.reduceat(off, at)[np.searchsorted(at, places, side="right") - 1]
+        more = (off > seen) & (off == farthest) & ~drawn
+        if not more.any():
+            return at
+        drawn |= more
 
 
 def colours(labels: Sequence[str]) -> dict[str, str]:

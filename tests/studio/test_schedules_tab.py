@@ -15,6 +15,7 @@ from core.schedules import SCHEDULES, SPACINGS, make, make_path, zero_terminal_s
 from studio.endpoints.schedule import endpoint
 from studio.figures import noising
 from studio.figures import schedules as figures
+from studio.figures.schedules import QUANTITIES
 from studio.tabs.schedules import SIDE, heat_view, link_to, noised_view
 
 ALL = {name: make(name) for name in SCHEDULES}
@@ -22,6 +23,20 @@ RESCALED = {name: zero_terminal_snr(schedule) for name, schedule in ALL.items()}
 
 
 # ------------------------------------------------------------------------------------------------------- curves
+
+
+@pytest.mark.parametrize("against", ["t", "lambda"])
+@pytest.mark.parametrize("quantity", list(QUANTITIES))
+def test_a_curve_of_few_points_is_seen_as_the_curve_of_all(quantity: str, against: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = figures.curves(ALL, quantity, against)
+    monkeypatch.setattr(figures, "EVERY", 1)
+    many = figures.curves(ALL, quantity, against)
+    assert len(few) < 0.5 * len(many)
+    for name, rows in many.groupby("schedule"):
+        own = few[few["schedule"] == name]
+        assert {own["x"].iloc[0], own["x"].iloc[-1]} == {rows["x"].iloc[0], rows["x"].iloc[-1]}
+        off = np.abs(np.interp(rows["x"], own["x"], own["y"]) - rows["y"]).max()
+        assert off < 0.6 / 320 * (many["y"].max() - many["y"].min()), name  # half a pixel, and five digits
 
 
 def test_against_t_a_curve_is_the_schedules_own_array() -> None:
