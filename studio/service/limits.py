@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -21,6 +22,8 @@ from typing import Any
 MOST_ADDRESSES = 10_000  # that are remembered
 STREAM = re.compile(r"/(queue/data|heartbeat/[^/]+|call/(v2/)?[^/]+/[^/]+|mcp/?)$")
 ICON = re.compile(r"/pwa_icon(/|$)")
+MCP = re.compile(r"/mcp(/http)?$")
+CALLER = f"x-caller-{secrets.token_hex(8)}"  # a header whose name nobody outside this process knows: where a caller by MCP is
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Limits:
         path, address = scope["path"].rstrip("/"), scope["client"][0] if scope.get("client") else ""
         if ICON.search(path):
             return await _answer(send, 404, "There is no such page.")
+        if MCP.search(path):  # Gradio calls the tool from here with the caller's headers, and nothing else tells one from another
+            scope = scope | {"headers": [*scope["headers"], (CALLER.encode(), address.encode())]}
         upload, post = path.endswith("/upload"), scope["method"] == "POST"
         login = post and path.endswith("/login")
         most = self.bounds.upload if upload else self.bounds.json

@@ -21,7 +21,9 @@ from core.recipe import MAX_SEED, MAX_TEXT, Recipe, allowed, cleaned, draw_seed
 from core.sampling import SAMPLERS
 from core.schedules import SPACINGS
 from studio.figures.run import scale
+from studio.formats.whole import FULL
 from studio.service.engine import Engine
+from studio.service.limits import CALLER
 
 log = logging.getLogger(__name__)
 
@@ -155,8 +157,7 @@ def fault(error: Exception) -> gr.Error:
         return gr.Error(untagged(str(error)), title="Not possible", print_exception=False)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         log.error("the disk is full: %s", error)
-        return gr.Error("The studio's disk is full; tell whoever runs it, and try again later.", title="Disk full",
-                        print_exception=False)  # fmt: skip
+        return gr.Error(FULL, title="Disk full", print_exception=False)
     code = secrets.token_hex(3).upper()
     log.error("unexpected fault, code %s", code, exc_info=error)
     return gr.Error(f"Something went wrong, code {code}.", title="Error", print_exception=False)
@@ -171,17 +172,15 @@ def visitor(request: gr.Request | None) -> str:
     """Who asks, and after an @ from where: a page by its session, a program without one by its address alone.
 
     Gradio makes up a session for every call of such a program, so that each would be somebody new. Calls by MCP all come in
-    the studio's own session, so that each is somebody.
+    the studio's own session and from its own address; where they began stands in a header of ours.
     """
     if request is None:
         return "nobody"
     client, url, headers = (getattr(request, name, None) for name in ("client", "url", "headers"))  # not all from a network
+    if caller := (headers or {}).get(CALLER):
+        return f"a program by MCP@{caller}"
     address = client.host if client else "here"
-    if "/call/" in str(url):
-        return f"a program@{address}"
-    if (headers or {}).get("x-gradio-user") == "mcp":
-        return f"{secrets.token_hex(8)}@{address}"
-    return f"{request.session_hash}@{address}"
+    return f"a program@{address}" if "/call/" in str(url) else f"{request.session_hash}@{address}"
 
 
 def leaving(engine: Engine) -> Callable[[gr.Request], None]:

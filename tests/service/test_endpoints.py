@@ -89,15 +89,19 @@ def test_the_endpoints_are_mcp_tools_and_one_of_them_can_be_called(studio, info)
     assert any("'seed': 7" in part.text or '"seed": 7' in part.text for part in made.content if part.type == "text")
 
 
-def test_two_programs_that_call_by_mcp_at_once_are_both_answered(studio):
-    studio.pipe.seconds = 0.05
+def test_who_calls_by_mcp_has_one_running_and_one_waiting_whatever_sessions_he_opens(studio):
+    studio.pipe.seconds = 0.3
 
     async def visit(seed):
+        await asyncio.sleep(0.6 * seed)
         async with connected(studio.url) as session:
-            return await session.call_tool("generate", {"prompt": f"mcp {seed}", "seed": seed, "steps": 8})
+            return await session.call_tool("generate", {"prompt": f"mcp {seed}", "seed": seed, "steps": 20})
 
     async def all_of_them():
         return await asyncio.gather(*(visit(seed) for seed in range(4)))
 
     made = asyncio.run(asyncio.wait_for(all_of_them(), 120))
-    assert not any(one.isError for one in made), made
+    refused = [one.content[0].text for one in made if one.isError]
+    assert len(refused) == 2 and all("something waiting already" in sentence for sentence in refused), made
+    assert {prompt for prompt in studio.pipe.log} == {"mcp 0", "mcp 1"}
+

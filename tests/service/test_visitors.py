@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from core.errors import UserError
+from studio.service.limits import CALLER
 from studio.widgets.controls import visitor
 from tests.service.pages import API, Page, Slow, arguments, eventually, heard, script
 
@@ -75,8 +76,8 @@ def test_who_asks_is_told_by_session_and_address():
     assert asked("/gradio_api/queue/join", "abc") == "abc@10.0.0.1"
     assert asked("/gradio_api/call/generate", secrets.token_hex(16)) == asked("/gradio_api/call/v2/generate", "x")
     assert asked("/gradio_api/call/generate", "x", "10.0.0.2") != asked("/gradio_api/call/generate", "x")
-    one, two = (asked("/gradio_api/queue/join", "shared", x_gradio_user="mcp") for _ in range(2))
-    assert one != two and one.endswith("@10.0.0.1")
+    by_mcp = asked("/gradio_api/queue/join", "shared", "127.0.0.1", **{CALLER: "10.0.0.3"})
+    assert by_mcp == "a program by MCP@10.0.0.3" != asked("/gradio_api/queue/join", "shared", "127.0.0.1", x_gradio_user="mcp")
     assert visitor(None) == "nobody"
 
 
