@@ -61,8 +61,10 @@ def generate_endpoint(engine: Engine) -> Callable[..., Any]:
             width: In pixels, a multiple of 8; nothing for the model's own size.
             height: In pixels, a multiple of 8; nothing for the model's own size.
             rng: Whose random numbers the seed means: nv as on a GPU, cpu as PyTorch's CPU generator.
-            image: A PNG, JPEG or WebP to start from, its middle cut to the shape of the result; nothing to start from noise.
+            image: A PNG, JPEG or WebP to start from, its middle cut to the shape of the result; nothing to start from noise. An
+                upload, or by MCP its address here or the picture itself as a data: URI; other addresses are not fetched.
             mask: A picture of what to paint anew in the image: white is painted anew, black kept, grey in that proportion.
+                Handed in as the image is.
             strength: How much of the image may change, 0 to 1: the share of the steps that are run, at least one.
 
         Returns:
@@ -124,7 +126,8 @@ def read_endpoint(engine: Engine) -> Callable[..., Any]:
         """Read how a picture was made: from the text that this studio, AUTOMATIC1111, ComfyUI, InvokeAI and Fooocus leave in it.
 
         Args:
-            picture: A PNG, or a JPEG or WebP with the text in its EXIF comment.
+            picture: A PNG, or a JPEG or WebP with the text in its EXIF comment. An upload, or by MCP its address here or the
+                picture itself as a data: URI; other addresses are not fetched.
 
         Returns:
             The program that wrote it ("" for none); the recipe as it can be made here (null for none); what was understood,

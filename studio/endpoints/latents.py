@@ -48,7 +48,8 @@ def encoder(bench: Bench) -> Callable[..., Any]:
         """Encode a picture: the latents that the loaded model's VAE makes of it, and how well they tell the picture again.
 
         Args:
-            image: A PNG, JPEG or WebP file; its middle is cut to a square.
+            image: A PNG, JPEG or WebP file; its middle is cut to a square. An upload, or by MCP its address here or the picture
+                itself as a data: URI; other addresses are not fetched.
             side: The side of that square in pixels, a multiple of 8 up to 1024; 0 for the model's own size.
 
         Returns:
