@@ -32,7 +32,7 @@ from studio.widgets.uploads import SafeImage
 
 SCRIPT = scripts("schedules")
 TEXTS = texts("schedules")
-LIVE: dict[str, Any] = PRIVATE | {"trigger_mode": "always_last", "queue": False}  # one request: nothing here waits for anybody
+LIVE: dict[str, Any] = PRIVATE | {"trigger_mode": "always_last"}
 SIDE = 192  # pixels of a noised picture: enough for a projector, little for a phone
 DIMS = (32, 64, 128, 256, 320)
 
