@@ -5,6 +5,7 @@ slice, and no slice is long.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -61,16 +62,24 @@ def clicked(demo: gr.Blocks, name: str) -> Callable[..., Any]:
     return found
 
 
+FEW = 4
+
+
 class Watch:
-    """Wraps the work that an engine is given: the processor's seconds of each slice, and whether the work was ended."""
+    """Wraps the work that an engine is given: the processor's seconds of each slice, and whether the work was ended.
+
+    Under way, at least FEW slices in and after it has shown something, the work waits for `resumed`: it cannot be over before it is
+    ended.
+    """
 
     def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         self.slices: list[float] = []
-        self.ended = False
+        self.ended, self.under_way, self.resumed = False, threading.Event(), threading.Event()
         compute = engine.compute
         monkeypatch.setattr(engine, "compute", lambda work, *rest: compute(lambda: self.sliced(work()), *rest))
 
     def sliced(self, work: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
+        shown = False
         try:
             while True:
                 begun = time.thread_time()
@@ -79,7 +88,11 @@ class Watch:
                 except StopIteration as end:
                     return end.value
                 self.slices.append(time.thread_time() - begun)
+                if shown and len(self.slices) >= FEW:
+                    self.under_way.set()
+                    self.resumed.wait(60)
                 yield event
+                shown = shown or event is not None
         finally:
             work.close()
             self.ended = True
@@ -107,9 +120,11 @@ def test_long_work_ends_within_a_slice(engine: Engine, work: str, ending: str, m
         async for update in handler:
             (state,) = [view["status"]["state"] for view in update.values() if "status" in view]
             states.append(state)
-            if state == "running" and len(watch.slices) > 3 and not before:
+            if state == "running" and not before:
+                assert await asyncio.to_thread(watch.under_way.wait, 60)
                 await ENDINGS[ending](engine, halt, handler)
                 before = len(watch.slices)
+                watch.resumed.set()
         assert before, states
         while not watch.ended:
             await asyncio.sleep(0.01)
