@@ -14,7 +14,11 @@ let running = "";
 const keep = () => {
   try { sessionStorage.setItem(KEY, JSON.stringify({ guesses, found })); } catch { /* a browser that keeps nothing */ }
 };
-const read = (text) => (text && text.trim() !== "" ? Number(text.trim().replace("−", "-").replace(",", ".").replace("%", "")) : NaN);
+// A guess as a number: "50 %" is 0.5, as shares are measured from 0 to 1.
+function read(text) {
+  const [, plain, percent] = /^(.*?)(%?)$/s.exec((text || "").trim().replace("−", "-").replace(",", "."));
+  return plain.trim() === "" ? NaN : Number(plain) / (percent ? 100 : 1);
+}
 
 // Words with x_t, x_{t−1} and ᾱ^2 as one writes them; everything goes in as text.
 function words(node, text) {

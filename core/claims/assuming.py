@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     says="Gaussian forward process: tractable marginals; may not optimally model non-Gaussian data (e.g., discrete tokens).",
     asks="Ten steps of DDIM with a perfect denoiser of eight symbols: what share of samples is no symbol?",
     unit="share off the symbols", paper="2006.11239",
-    link="?v=1&tab=labs&view.page=assumptions",
+    link="?v=1&tab=labs&view.page=assumptions&view.assumption=forward",
     note="Gaussian noise does not assume Gaussian data: with steps enough the symbols are hit.",
 )  # fmt: skip
 def discrete_data() -> Finding:

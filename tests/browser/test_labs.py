@@ -47,11 +47,14 @@ def test_a_claim_is_predicted_and_measured(open_page: Any, size: str) -> None:
     page = opened(open_page, size=size)
     page.locator(".bench .card").first.wait_for()
     assert page.locator(".bench .card").count() == len(CLAIMS)
-    card = measure(page, "pixels", "2")
-    assert card.get_attribute("data-verdict") == "confirmed" and card.locator(".value").inner_text() == "4 power of the side"
-    assert card.locator(".hit").inner_text() == "You said 2: off by a factor of 2."
-    card.locator("input").fill("4")
-    assert card.locator(".hit").inner_text() == "You said 4: right."
+    card = measure(page, "pixels", "8")
+    assert card.get_attribute("data-verdict") == "confirmed" and card.locator(".value").inner_text() == "16 × the work"
+    assert card.locator(".hit").inner_text() == "You said 8: off by a factor of 2."
+    for right in ("16", "1600 %"):  # a share may be said either way
+        card.locator("input").fill(right)
+        assert card.locator(".hit").inner_text() == f"You said {right}: right."
+    card.locator("input").fill("800%")
+    assert card.locator(".hit").inner_text() == "You said 800%: off by a factor of 2."
     assert "1 of 38 measured: 1 confirmed" in page.locator(".bench .tally").inner_text()
     assert card.locator("a", has_text="arXiv").get_attribute("href") == f"https://arxiv.org/abs/{CLAIMS['pixels'].paper}"
     assert fits(page)
