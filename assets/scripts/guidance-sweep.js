@@ -1,5 +1,5 @@
 // The sweep: a grid of pictures that fills row by row, and every scale as a point between likeness and difference. props.value:
-//   {status, notes, rows: [{gamma, name, cfg, long}], prompts, seeds, cells: {"g,p": [src]}, forming: [g, p], points, classes}
+//   {status, notes, rows: [{gamma, name, cfg, long}], prompts, seeds, cells: {"g,p": [src]}, forming: [g, p], points, trained, classes}
 
 const MEASURES = {
   score: ["CLIP score (fits the words)", 1],
@@ -149,7 +149,8 @@ function numbers(points, classes) {
   if (!points.length) return;
   const columns = [["CLIP score", "score", 1], ["p(class)", "probability", 3], ["difference", "diversity", 3], ["spread", "spread", 2]]
     .filter(([, name]) => points.some((point) => point[name] && point[name][0] !== null));
-  make("caption", "", parts.numbers, "Value [95 % interval over seeds]. Spread: standard deviation of the finished latents; of training pictures it is 1."
+  make("caption", "", parts.numbers, "Value [95 % interval over seeds]. Spread: standard deviation of the finished latents."
+    + (Number.isFinite((props.value || {}).trained) ? ` Of the training pictures it is ${fixed(props.value.trained, 2)}.` : "")
     + (classes.length ? ` Class: ${classes.join(", ")}.` : ""));
   const head = make("tr", "", make("thead", "", parts.numbers));
   for (const name of ["γ", "CFG", ...columns.map(([title]) => title)]) make("th", "", head, name).scope = "col";

@@ -55,7 +55,7 @@ function frame(value) {
     button.addEventListener("click", () => set(edits()));
   }
   parts.cards = value.channels.map((_, c) => card(make("section", "l-card", parts.grid || (parts.grid = make("div", "l-channels", root))), c));
-  legend(root, [{ name: "N(0, 1)", kind: "dashed" }, ...(value.training ? [{ name: "all training pictures", kind: "second" }] : [])]);
+  legend(root, [{ name: "N(0, 1)", kind: "dashed" }, ...(value.training ? [{ name: `training pictures, std ${value.training.map((one) => fixed(one.std)).join(", ")}`, kind: "second" }] : [])]);
   make("h4", "", root, "Without one channel");
   parts.without = make("div", "row l-pictures", root);
   parts.left = value.channels.map((_, c) => figure(parts.without, `channel ${c + 1} is 0`));

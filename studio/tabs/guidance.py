@@ -24,7 +24,7 @@ from studio.widgets.settings import Settings
 from studio.widgets.status import status
 from studio.widgets.subpage import Page, formula, page, press
 from studio.work import guided
-from studio.work.sweep import AUTO, MOST_SEEDS, Progress, Sweep, numbers, swept
+from studio.work.sweep import AUTO, MOST_SEEDS, Progress, Sweep, numbers, swept, trained
 
 TEXTS = texts("guidance")
 ID = "g-"  # before the ids of this tab's widgets
@@ -141,6 +141,7 @@ def page_of_sweep(engine: Engine, column: Column) -> SweepPage:
     async def sweep(request: gr.Request, scales: Any, label: Any, *values: Any) -> AsyncIterator[Any]:
         asked = checked(lambda: asked_for(engine, column.recipe(values), prompts_of(values[0]), numbers(scales), label))
         view = figures.sweep_rows(asked.gammas, asked.prompts, asked.base) | {"cells": {}, "points": [], "notes": notes(lacks)}
+        view |= {"trained": trained(engine.pipe)}
         first, drawn = {last: asked}, {}
 
         def show(now: Progress) -> dict[str, Any]:

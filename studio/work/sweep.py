@@ -68,7 +68,7 @@ class Point:
 
     gamma: float
     diversity: Interval
-    spread: float  # standard deviation of the finished latents; those of training pictures have 1
+    spread: float  # standard deviation of the finished latents; `trained` is that of training pictures
     score: Interval | None = None  # CLIP score
     probability: Interval | None = None  # of the class, as the classifier sees the finished latents
 
@@ -146,6 +146,11 @@ def measured(pipe: TextToImage, sweep: Sweep, g: int, runs: Sequence[Run], class
             ]
         probability = adherence(torch.stack(probable).numpy())
     return Point(sweep.gammas[g], diversity(features), float(latents.std()), score, probability)
+
+
+def trained(pipe: TextToImage) -> float | None:
+    """The standard deviation of the training pictures' latents, which that of finished ones is held to."""
+    return None if pipe.extras.missing("latents") else float(pipe.extras.training.latents.std())
 
 
 def finished(pipe: TextToImage, run: Run) -> Tensor:

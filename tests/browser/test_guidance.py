@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from core import load_pipeline
 from tests.browser.conftest import PATIENCE, choose
 
 TILES = "#g-sweep tbody img"
@@ -43,6 +44,8 @@ def test_a_sweep_fills_its_grid_and_says_every_scale_under_both_names(open_page:
     assert [" ".join(row.split()) for row in rows] == ["γ −1 CFG 0", "γ 0 CFG 1", "γ 3 CFG 4"]
     assert "24 network evaluations (NFE)" in line(page, "sweep")  # 2 pictures × 3 steps × (1 + 1 + 2)
     assert page.locator("#g-sweep table.numbers tbody tr").count() == 3
+    spread = float(load_pipeline(device="cpu").extras.training.latents.std())
+    assert f"Of the training pictures it is {spread:.2f}." in page.locator("#g-sweep table.numbers caption").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
