@@ -5,6 +5,7 @@
     error(t) = E ‖eps − eps_theta‖²/D       and the same for (1), which nothing can undercut on these pictures            (3)
     reach = ‖z − x_1‖ / ‖z − x_2‖           of the nearest and the second training picture: near 0, z is a copy           (4)
 
+(1) is the ideal denoiser of 2206.00364 (appendix B.3, eq. 57) in our alpha and sigma; 2310.02664 samples by it.
 (1) only ever ends in a training picture. Whatever a network makes that is new comes of its error against (1).
 """
 
@@ -30,7 +31,7 @@ from core.schedules import Level
 from core.toy import FiniteData
 
 NEAREST = 3
-COPY = 1 / 3  # (4) below this counts as a copy (2301.13188 takes the same ratio for pictures)
+COPY = 1 / 3  # (4) below this counts as a copy, as in 2310.02664
 PLACES = (10, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 990)
 
 
