@@ -76,6 +76,12 @@ def textures(count: int, side: int, seed: int = 0) -> Tensor:
     return (0.4 * smooth[:, :1] + 0.15 * smooth[:, 1:]).clamp(-1, 1)
 
 
+@torch.no_grad()
+def latents_of(pipe: TextToImage, pictures: Tensor) -> Tensor:
+    """Scaled latents of pictures [B, 3, H, W], the mean of what the encoder says."""
+    return pipe.vae.encode(pictures.to(pipe.device, pipe.dtype)).mean * pipe.vae.config.scaling_factor
+
+
 def worlds(pipe: TextToImage, own: Tensor | None = None, count: int = COUNT) -> Iterator[World]:
     """Each kind of picture in turn; `own` are a visitor's, [B, 3, H, W]."""
     perfect = Perfect.of(pipe)
@@ -93,7 +99,7 @@ def worlds(pipe: TextToImage, own: Tensor | None = None, count: int = COUNT) -> 
 @torch.no_grad()
 def world(pipe: TextToImage, perfect: Perfect, name: str, pictures: Tensor, rows: Sequence[int] = ()) -> World:
     """Equations (1), (2) and (4) of some pictures; `rows` are their own among the training pictures, if they are such."""
-    latents = pipe.vae.encode(pictures.to(pipe.device, pipe.dtype)).mean * pipe.vae.config.scaling_factor
+    latents = latents_of(pipe, pictures)
     again = pipe.decode(latents).float().cpu()
     mse = (again - pictures).square().flatten(1).mean(1)
     psnr = over_runs((10 * torch.log10(4 / mse)).double().numpy())

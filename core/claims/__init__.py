@@ -125,6 +125,11 @@ def decided(value: Interval, low: float = float("-inf"), high: float = float("in
     return REFUTED if value.high < low or value.low > high else OPEN
 
 
+def together(*verdicts: str) -> str:
+    """The verdict where several things have to hold: refuted if one is, open if one is, else confirmed."""
+    return next((one for one in (REFUTED, OPEN) if one in verdicts), CONFIRMED)
+
+
 for _theme in THEMES:
     importlib.import_module(f"core.claims.{_theme}")
 CLAIMS = dict(sorted(CLAIMS.items(), key=lambda item: item[1].row))

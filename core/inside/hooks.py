@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -34,12 +34,31 @@ def given(module: nn.Module, change: Callable[[Any], Any]) -> Iterator[None]:
 
 
 @contextmanager
-def outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
-    """What modules put out, by name and in the order of their answers, while the block runs."""
+def outputs(modules: Mapping[str, nn.Module], copied: bool = False) -> Iterator[dict[str, Any]]:
+    """What modules put out, by name and in the order of their answers, while the block runs.
+
+    Copied where a tensor is wanted as it was then: the fast paths write on over some (core/nets/fast.py).
+    """
     seen: dict[str, Any] = {}
     hooks = []
     for name, module in modules.items():
-        hooks.append(module.register_forward_hook(lambda _, args, out, name=name: seen.update({name: out})))
+        hooks.append(
+            module.register_forward_hook(lambda _, args, out, name=name: seen.update({name: out.clone() if copied else out}))
+        )
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Copies of the first argument that modules are given, by name, while the block runs."""
+    seen: dict[str, Tensor] = {}
+    hooks = []
+    for name, module in modules.items():
+        hooks.append(module.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0].clone()})))
     try:
         yield seen
     finally:

@@ -15,14 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def time_embedding(t: Tensor, dim: int) -> Tensor:
+def time_embedding(t: Tensor, dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Sinusoidal embedding of the time t [B] -> [B, dim], cosines first as Stable Diffusion has them.
 
     PE(t) = [cos(t·f), sin(t·f)] with f_i = 10000^(-2i/dim). Source: 1706.03762 §3.5, which interleaves sines and cosines.
+    Networks are trained with angles in float32, which are up to 999·2⁻²⁴ off; for the formula itself ask for float64.
     """
     half = dim // 2
-    freqs = torch.exp(torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(10000) / half))
-    angles = t.float()[:, None] * freqs[None]  # [B, dim/2]
+    freqs = torch.exp(torch.arange(half, dtype=dtype, device=t.device) * (-math.log(10000) / half))
+    angles = t.to(dtype)[:, None] * freqs[None]  # [B, dim/2]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)  # [B, dim]
 
 

@@ -6,13 +6,26 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from core import Recipe, load_pipeline
-from core.claims import CLAIMS, CONFIRMED, OPEN, REFUTED, THEMES, VERDICTS, Claim, Finding, Progress, claim, decided
+from core.claims import CLAIMS, CONFIRMED, OPEN, REFUTED, THEMES, VERDICTS, Claim, Finding, Progress, claim, decided, together
+from core.claims.guiding import steered
+from core.claims.networks import by_level, told_alone
+from core.claims.sampling import posterior
 from core.claims.table import document, expected, number, rows, shown, verdicts
+from core.inside.effects import mistimed
 from core.metrics import Interval
+from core.nets.layers import ResnetBlock
+from core.perfect import noised, predicted, some_of
 from core.pipeline import TextToImage
+from core.prediction import unconditional
+from core.sampling import sample
+from core.schedules import make, make_path
+from core.toy import ring
+from core.tradeoff import PointNoise
 from tests.core.tiny import write_tiny
 
 FILE = Path(__file__).parents[2] / "CLAIMS.md"
@@ -80,6 +93,70 @@ def test_an_interval_decides_only_where_all_of_it_lies_on_one_side() -> None:
     assert decided(Interval(2, 1.5, 2.5), low=1) == CONFIRMED
     assert decided(Interval(2, 1.5, 2.5), low=3) == REFUTED and decided(Interval(2, 1.5, 2.5), high=1) == REFUTED
     assert decided(Interval(2, 1.5, 2.5), low=2) == OPEN and decided(Interval(2, math.nan, math.nan), low=1) == OPEN
+
+
+def test_several_things_hold_together_only_if_each_does() -> None:
+    assert together(CONFIRMED, CONFIRMED) == CONFIRMED
+    assert together(CONFIRMED, OPEN) == OPEN and together(OPEN, REFUTED, CONFIRMED) == REFUTED
+
+
+def test_a_measure_is_steered_if_it_goes_one_way_and_nowhere_back() -> None:
+    runs = np.random.default_rng(0).standard_normal(8)
+    up = [runs + place for place in (0.0, 1.0, 1.0, 3.0)]
+    assert steered(up) == CONFIRMED and steered(up, up=False) == REFUTED
+    assert steered(up[::-1], up=False) == CONFIRMED
+    assert steered([runs, runs + 2, runs + 1, runs + 3]) == REFUTED  # back between the second and the third
+    assert steered([runs, runs[::-1].copy()]) == OPEN  # as often up as down
+
+
+def test_the_posterior_that_ddim_is_held_to_is_bayes_rule() -> None:
+    mixture, schedule = ring(), make("linear")
+    path = make_path(schedule, "trailing", 10, end="first")
+    for step in sample(unconditional(mixture), path, "ddim", PointNoise(4), eta=1.0):
+        a, b = (float(schedule.alpha_bar[int(level.t)]) for level in (step.cur, step.nxt))
+        prior, likelihood = 1 / (1 - b), (a / b) / (1 - a / b)  # precisions of x_{t-1}: from x0, and from x_t
+        x0 = (step.x - (1 - a) ** 0.5 * step.eps) / a**0.5
+        mean = (prior * b**0.5 * x0 + likelihood * step.x / (a / b) ** 0.5) / (prior + likelihood)
+        ours, variance = posterior(step, schedule)
+        torch.testing.assert_close(ours, mean, rtol=1e-9, atol=1e-9)
+        assert variance == pytest.approx(1 / (prior + likelihood), rel=1e-9)
+
+
+def test_levels_that_are_told_another_time_one_by_one_are_all_of_the_network(tiny: TextToImage) -> None:
+    blocks, at = by_level(tiny), tiny.schedule.at(300)
+    x, _ = noised(some_of(tiny, 2), at)
+    true = predicted(tiny, x, at, ["", ""]).eps
+    every = [name for names in blocks.values() for name in names]
+    assert len(every) == sum(isinstance(module, ResnetBlock) for module in tiny.unet.modules())
+    torch.testing.assert_close(told_alone(tiny, x, at, 300, every), true)
+    torch.testing.assert_close(told_alone(tiny, x, at, 700, every), mistimed(tiny, x, at, 700, ["", ""]).eps)
+    assert not torch.allclose(told_alone(tiny, x, at, 700, blocks[0]), true)
+
+
+def test_a_convolution_that_is_not_given_silu_of_the_norm_refutes_the_claim(tiny: TextToImage) -> None:
+    assert CLAIMS["group_norm"].finding(tiny).verdict == CONFIRMED
+    conv = next(module for module in tiny.unet.modules() if isinstance(module, ResnetBlock)).conv2
+    hook = conv.register_forward_pre_hook(lambda _, args: (args[0] + 1,))
+    try:
+        assert CLAIMS["group_norm"].finding(tiny).verdict == REFUTED
+    finally:
+        hook.remove()
+
+
+def test_text_that_came_in_some_other_way_would_refute_cross_attention(tiny: TextToImage) -> None:
+    assert CLAIMS["text_enters"].finding(tiny).verdict != REFUTED
+    hook = tiny.unet.register_forward_pre_hook(lambda _, args: (args[0] + args[2].mean(), *args[1:]))
+    try:
+        assert CLAIMS["text_enters"].finding(tiny).verdict == REFUTED
+    finally:
+        hook.remove()
+
+
+def test_seconds_on_no_line_are_not_followed_to_a_thousand_steps(tiny: TextToImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    monkeypatch.setattr("time.perf_counter", lambda: float(random.uniform(0, 100)))
+    finding = CLAIMS["thousand_calls"].finding(tiny)
+    assert finding.verdict == OPEN and "busy" in finding.told
 
 
 def test_a_verdict_is_one_of_three() -> None:
