@@ -35,6 +35,8 @@ MAX_SEED = 2**64 - 1
 BUDGET = 1_000 * 512 * 512 * 4  # steps × pixels × pictures: a thousand steps of four 512×512 pictures
 BRANCHING = ("prompt", "negative", "sampler", "knobs", "gamma", "guidance")  # what may change in the middle of a run
 
+NAMED: dict[str, Mapping[str, Any]] = {"sampler": SAMPLERS, "schedule": SCHEDULES, "spacing": SPACINGS, "end": ENDS}  # by field
+
 Tier = Literal["exact", "fast"]
 
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")  # no file and no tokenizer takes NUL, or half of a surrogate pair
@@ -176,7 +178,7 @@ class Recipe(BaseModel):
     @field_validator("sampler", "schedule", "spacing", "end")
     @classmethod
     def _known(cls, value: str | None, info: Any) -> str | None:
-        names: Any = {"sampler": SAMPLERS, "schedule": SCHEDULES, "spacing": SPACINGS, "end": ENDS}[info.field_name]
+        names = NAMED[info.field_name]
         if value is not None and value not in names:
             raise PydanticCustomError("unknown", f"it must be {_one_of(names)}")
         return value
@@ -324,10 +326,10 @@ def _sentence(fault: Any) -> str:
         return f"{path} cannot be used: {fault['msg']}."
     if kind in ("kind", "unknown", "knob", "order", "change"):
         return f"{path} is {_shown(fault['input'])}; {fault['msg']}."
-    return f"{path} is {_shown(fault['input'])}; it must be {_allowance(limits) or fault['msg'].lower()}."
+    return f"{path} is {_shown(fault['input'])}; it must be {allowance(limits) or fault['msg'].lower()}."
 
 
-def _allowance(limits: Mapping[str, Any]) -> str:
+def allowance(limits: Mapping[str, Any]) -> str:
     """A JSON schema in words: "a whole number from 1 to 1000"."""
     if "enum" in limits:
         return _one_of(limits["enum"])

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import inspect
 import json
+from io import BytesIO
 
 import httpx
 import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
+from PIL import Image
 
 from core.recipe import Recipe
 from core.sampling import SAMPLERS
@@ -105,3 +107,57 @@ def test_who_calls_by_mcp_has_one_running_and_one_waiting_whatever_sessions_he_o
     assert len(refused) == 2 and all("something waiting already" in sentence for sentence in refused), made
     assert {prompt for prompt in studio.pipe.log} == {"mcp 0", "mcp 1"}
 
+
+
+EVERY = set(Recipe.model_fields) - {"model"}
+HELD = {  # what an endpoint does without, since it has that by another name or it would mean nothing
+    "generate": set(),
+    "denoise": {"batch"},
+    "guidance_sweep": {"prompt", "gamma", "guidance", "batch", "image", "mask", "strength", "branch"},
+    "sampler_race": {"sampler", "knobs", "schedule", "spacing", "end", "sigmas", "batch", "image", "mask", "strength", "branch"},
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_an_endpoint_takes_what_a_recipe_holds(info, name):
+    taken = {one["parameter_name"] for one in info[f"/{name}"]["parameters"]}
+    assert taken >= EVERY - HELD[name] and not taken & HELD[name]
+
+
+GIVEN = {"schedule": "cosine", "end": "first", "guidance": {"interval": [0.1, 5], "rescale": 0.5}, "tier": "fast"}
+
+
+@pytest.mark.parametrize("name", ["generate", "denoise"])
+def test_all_that_a_recipe_says_can_be_asked_for_by_a_program(studio, name):
+    branch = {"step": 2, "changes": {"prompt": "a dog"}}
+    event, (file, told) = script(studio.url, name, prompt="a cat", seed=5, steps=4, branch=branch, **GIVEN)
+    made = Recipe(**told["recipe"])
+    assert event == "complete" and file and made.guidance.interval == (0.1, 5) and made.branch.changes == {"prompt": "a dog"}
+    assert (made.schedule, made.end, made.tier, made.guidance.rescale) == ("cosine", "first", "fast", 0.5)
+    event, (_, told) = script(studio.url, name, prompt="a cat", seed=5, sigmas=[9, 3, 1, 0])
+    assert event == "complete" and told["recipe"]["steps"] == 3 and told["nfe"] == 6
+
+
+def test_a_sweep_takes_the_rest_of_a_recipe_too(studio):
+    given = {"schedule": "cosine", "width": 64, "rng": "cpu", "tier": "fast"}
+    event, (_, told) = script(studio.url, "guidance_sweep", prompts=["a cat"], gammas=[0, 4], seeds=1, steps=2, **given)
+    assert event == "complete" and given.items() <= told["recipe"].items()
+
+
+def test_a_film_may_start_from_a_picture_and_paint_only_what_its_mask_says(studio):
+    def upload(color):
+        buffer = BytesIO()
+        Image.new("RGB", (32, 32), color).save(buffer, "PNG")
+        files = {"files": ("a.png", buffer.getvalue())}
+        return {"path": httpx.post(f"{studio.url}{API}/upload", files=files).json()[0], "meta": {"_type": "gradio.FileData"}}
+
+    event, (file, told) = script(studio.url, "denoise", prompt="a cat", seed=1, steps=8, strength=0.5,
+                                 image=upload("red"), mask=upload("white"), form="sheet")  # fmt: skip
+    assert event == "complete" and file
+    assert told["recipe"]["image"] and told["recipe"]["mask"] and len(told["frames"]) == 4 + 1
+    assert any("start from" in note for note in told["notes"])
+
+
+def test_a_guidance_that_no_recipe_may_have_is_refused_with_a_sentence(studio):
+    event, said = script(studio.url, "generate", prompt="a cat", guidance={"interval": [5, 1]}, steps=2)
+    assert event == "error" and "guidance.interval" in str(said)
