@@ -24,7 +24,7 @@ from core.prediction import Denoiser, Prediction
 from core.schedules import Level, Schedule
 from core.toy import GaussianMixture
 
-WIDTHS, SIZES, SEEDS = (8, 32, 128), (8, 64, 2048), 3
+WIDTHS, SIZES, SEEDS = (8, 32, 128), (8, 64, 2048), 4
 TRAINING, BATCH, RATE, EVERY = 600, 256, 5e-3, 50
 SECONDS = 90.0  # of training and measuring, at most; every width has an equal part of it
 LEVELS, FRESH = 40, 2000  # the trained levels, and points that (3) is measured on
@@ -75,6 +75,7 @@ class Trained:
     curves: dict[tuple[int, int], tuple[tuple[int, float], ...]] = field(default_factory=dict)  # (training step, error)
     part: float = 0.0
     short: tuple[int, ...] = ()  # widths whose training ended early
+    runs: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # the errors of each seed
 
 
 def levels(schedule: Schedule) -> list[Level]:
@@ -100,13 +101,13 @@ def trained(
         for done, nets in training(data, places, width, steps, generator, clock):
             with clock:
                 found = exam.errors(nets).reshape(len(sizes), seeds)
-            errors, curves = dict(now.errors), dict(now.curves)
+            errors, curves, runs = dict(now.errors), dict(now.curves), dict(now.runs)
             for size, row in zip(sizes, found, strict=True):
-                errors[width, size] = over_runs(row)
+                errors[width, size], runs[width, size] = over_runs(row), row
                 curves[width, size] = (*curves.get((width, size), ()), (done, float(row.mean())))
             ended = clock.over and done < steps
             part = 1 if ended else done / steps
-            now = Trained(errors, curves, (index + part) / len(widths), (*now.short, width) if ended else now.short)
+            now = Trained(errors, curves, (index + part) / len(widths), (*now.short, width) if ended else now.short, runs)
             yield now
 
 

@@ -56,11 +56,12 @@ def marginals(schedule: Schedule, walkers: int = 4000, seed: int = 0) -> list[Ma
 
 
 class Off(NamedTuple):
-    """One number of steps: the share of samples off the symbols."""
+    """One number of steps: the share of samples off the symbols; and rounded to the nearest, how unevenly the symbols come up."""
 
     sampler: str
     steps: int
     share: Interval
+    uneven: float = 0.0  # how far the share of a symbol is from 1/SYMBOLS, at most
 
 
 def symbols() -> FiniteData:
@@ -83,5 +84,6 @@ def _off(data: FiniteData, schedule: Schedule, sampler: str, steps: int, seed: i
     noise = unit_noise(RUNS * POINTS, SYMBOLS, seed=seed)
     *_, last = sample(unconditional(data), make_path(schedule, "trailing", steps), sampler, noise)
     x = last.x_next.reshape(RUNS, POINTS, SYMBOLS)
-    away = torch.cdist(x, torch.eye(SYMBOLS, dtype=x.dtype)).amin(-1)
-    return Off(sampler, steps, over_runs((away > REACH).double().mean(1).numpy()))
+    away, nearest = torch.cdist(x, torch.eye(SYMBOLS, dtype=x.dtype)).min(-1)
+    often = torch.bincount(nearest.flatten(), minlength=SYMBOLS) / nearest.numel()
+    return Off(sampler, steps, over_runs((away > REACH).double().mean(1).numpy()), float((often - 1 / SYMBOLS).abs().max()))
