@@ -53,7 +53,8 @@ def thousand_calls(pipe: TextToImage) -> Generator[Progress, None, Finding]:
             f"{100 * straight:.1f} % of the variance of seconds over steps.")  # fmt: skip
     told += "" if straight > STRAIGHT else " That is too little to follow it so far: other work keeps this machine busy."
     decision = decided(value, low=1 / 24) if straight > STRAIGHT else OPEN
-    return Finding(value, decision, told, {"steps": list(counts)}, {"prompt": "a red apple", "sampler": "ddim"})
+    return Finding(value, decision, told, {"steps": list(counts)},
+                   {"prompt": "a red apple", "sampler": "ddim", "steps": 16, "seed": 1})  # fmt: skip
 
 
 @claim(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 from core.assumptions import approximation, forward, moves, walks
-from core.claims import CLAIMS
+from core.claims import CLAIMS, Finding
 from core.claims.table import number as said
 from core.errors import UserError
 from core.recipe import Recipe
@@ -170,6 +170,11 @@ def keyed(engine: Engine, names: Sequence[str]) -> Work:
     return {"key": key, "line": f"{len(key)} answers, measured here."}
 
 
+def replay(finding: Finding) -> str:
+    """The link that opens the recipe of a finding in Denoise, "" where it has none."""
+    return "?" + to_run(Recipe(**finding.recipe), "denoise") if finding.recipe else ""
+
+
 def measured(engine: Engine, name: str) -> Work:
     """One claim, with what it says meanwhile."""
     claim, begun = CLAIMS[name], time.perf_counter()
@@ -184,7 +189,6 @@ def measured(engine: Engine, name: str) -> Work:
             finding = end.value
             break
         yield Partial({}, progress.line, progress.part)
-    link = "?" + to_run(Recipe(**finding.recipe), "denoise") if finding.recipe else ""
     seconds = duration(time.perf_counter() - begun)
-    found = figures.found(claim, finding, link) | {"id": name, "seconds": seconds}
+    found = figures.found(claim, finding, replay(finding)) | {"id": name, "seconds": seconds}
     return {"finding": found, "line": f"{finding.verdict}, in {seconds}"}
