@@ -13,6 +13,7 @@
     extras        what may lie beside the networks: CLIP's image tower, the judge, the training latents
     emphasis      weights in a prompt, `(word:1.3)`, and where they act
     recipe        Recipe: one run described completely
+    footprint     what a run needs of memory beside the weights
     pipeline      TextToImage: a Recipe in, pictures out
     tradeoff      error against network calls: races on exact mixtures and on a pipeline, fitted orders
     metrics       Frechet distance, inception score, kernel distance and their kin: functions of feature arrays

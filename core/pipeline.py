@@ -23,13 +23,14 @@ from core.checkpoints.memory import free_memory
 from core.emphasis import LEAST, MOST, emphasised, plain, said, token_weights
 from core.errors import UserError
 from core.extras import Extras, folder_of
+from core.footprint import footprint
 from core.guidance import classifier_free, classifier_guided, inpaint, interval, rescaled
 from core.judge import BLIND
 from core.nets.clip import TextEncoder
 from core.nets.fast import BF16, quicken
 from core.nets.tokenizer import Tokenizer
 from core.nets.unet import UNet
-from core.nets.vae import AutoencoderKL
+from core.nets.vae import AutoencoderKL, together
 from core.noise import Noise
 from core.prediction import Cond, Denoiser, NetworkModel, unconditional
 from core.recipe import Recipe
@@ -41,7 +42,6 @@ EMBEDDED = Path(__file__).parents[1] / "assets" / "emoji-128"
 DTYPES = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 KINDS = ("cpu", "cuda", "mps")  # of device; mps is allowed and untested
 REMEMBERED = 64  # prompts whose states are kept
-TILED_ABOVE = 96 * 96  # latent cells from which the VAE decodes in tiles
 
 Pictures = Mapping[str, Image.Image]  # what a recipe's digests stand for
 
@@ -231,6 +231,11 @@ class TextToImage:
         network.load_state_dict({name: value.bfloat16() for name, value in self.unet.state_dict().items()}, assign=True)
         return Rounded(quicken(network.requires_grad_(False).eval()))
 
+    def memory(self, recipe: Recipe) -> int:
+        """Bytes that a run of this recipe needs beside the weights; counted for a first one in seconds."""
+        counted = footprint(self.unet.config, self.vae.config, self.tokenizer.length)
+        return counted.needs(self.complete(recipe), self.vae.factor, self.dtype.itemsize)
+
     # ------------------------------------------------------------------------------------------------- text
 
     @torch.no_grad()
@@ -281,9 +286,9 @@ class TextToImage:
         Raises UserError for a picture that is not finite: on a screen it would be black.
         """
         z = latent.to(self.device, self.dtype) / self.vae.config.scaling_factor
-        tiled = z.shape[-1] * z.shape[-2] > TILED_ABOVE
-        decode = self.vae.decode_tiled if tiled else self.vae.decode
-        x = torch.cat([decode(one) for one in z.split(1 if tiled else 4)])
+        at_once = together(z.shape[-1] * z.shape[-2])
+        decode = self.vae.decode_tiled if at_once == 1 else self.vae.decode
+        x = torch.cat([decode(one) for one in z.split(at_once)])
         if not bool(x.isfinite().all()):
             raise UserError("The picture became NaN when it was decoded: try --dtype fp32.")
         return x.clamp(-1, 1)

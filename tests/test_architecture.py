@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "core.plane": set(),
     "core.latents": set(),
     "core.costs": {"core.nets"},
+    "core.footprint": {"core.nets", "core.recipe", "core.sampling"},
     "core.judge": {"core.nets", "core.schedules"},
     "core.extras": {"core.nets", "core.schedules", "core.checkpoints", "core.judge", "core.metrics"},
     "core.tradeoff": {f"core.{name}" for name in ["schedules", "prediction", "noise", "sampling", "samplers", "toy", "recipe"]},

@@ -38,7 +38,8 @@ def check_fits(needed: int, device: torch.device, name: str) -> None:
 def free_memory(device: torch.device) -> int | None:
     """Free bytes on the device, or None where the system does not say."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by PyTorch, for what it makes next
+        return torch.cuda.mem_get_info(device)[0] + held
     if sys.platform == "win32":
         return _free_windows()
     known = [free for free in (_free_linux(), *_free_cgroups()) if free is not None]

@@ -19,6 +19,7 @@ from core.nets.configs import VAEConfig
 from core.nets.layers import Downsample, ResnetBlock, Upsample
 
 EPS = 1e-6  # of every norm in the autoencoder
+TILED_ABOVE, TILE = 96 * 96, 64  # latent cells: of a picture above which it is decoded in tiles, and of a side of one
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class AutoencoderKL(nn.Module):
         """Unscaled latents [B, 4, h, w] to pictures [B, 3, f·h, f·w], nominally in [−1, 1]."""
         return self.decoder(self.post_quant_conv(z))
 
-    def decode_tiled(self, z: Tensor, tile: int = 64, overlap: int = 16) -> Tensor:
+    def decode_tiled(self, z: Tensor, tile: int = TILE, overlap: int = 16) -> Tensor:
         """Decode a large latent in overlapping tiles blended linearly, so that memory stays that of one tile."""
         rows, columns = (_starts(side, tile, overlap) for side in z.shape[-2:])
         f = self.factor
@@ -170,6 +171,11 @@ class AutoencoderKL(nn.Module):
                 total[here] += picture * ramp
                 weight[here] += ramp
         return total / weight
+
+
+def together(cells: int) -> int:
+    """How many pictures of so many latent cells are decoded at once: four, or a large one in tiles."""
+    return 1 if cells > TILED_ABOVE else 4
 
 
 def _starts(side: int, tile: int, overlap: int) -> list[int]:

@@ -19,6 +19,7 @@ from core.errors import UserError
 from core.recipe import Recipe
 from studio.service.cache import Cache
 from studio.service.jobs import Done, Failed, Job, Preview, Queued, Run, Stopped, Work
+from studio.service.memory import check_room
 from studio.service.turns import forecast, passes, turns
 
 if TYPE_CHECKING:
@@ -61,12 +62,13 @@ class Engine:
     # ------------------------------------------------------------------------------------------------- for everybody
 
     def submit(self, recipe: Recipe, visitor: str, pictures: Pictures | None = None) -> Job:
-        """Queue a recipe, or answer it from the cache; its Done holds a Run. UserError if this visitor waits already."""
+        """Queue a recipe, or answer it from the cache; its Done holds a Run. UserError for too much, or two at once."""
         recipe = self.pipe.complete(recipe)
         if known := self._cache.get(recipe):
             job = Job(visitor, 0, recipe)
             job.put(Done(known, cached=True))
             return job
+        check_room(self.pipe, [recipe], self._forget)
         if recipe.image is not None:
             return self._queue(Job(visitor, cost(recipe), recipe, lambda: self.run(recipe, pictures)))
         return self._queue(Job(visitor, cost(recipe), recipe, kind=recipe.replace(**DIFFERING).digest))
@@ -262,6 +264,7 @@ class Engine:
         self, recipes: Sequence[Recipe], pictures: Pictures | None = None
     ) -> Generator[tuple[int, list[Preview]], None, list[Run]]:
         """Run recipes as one batch: after every step how many are done and, four times a second, a Preview of each."""
+        check_room(self.pipe, recipes, self._forget)
         begun, shown = self._now(), -PREVIEW_EVERY
         steps: list[Step] = []
         trunk = self._trunk(recipes)
@@ -301,16 +304,20 @@ class Engine:
         if isinstance(error, UserError):
             return Failed(str(error))
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
-            self._cache.clear()
-            if self.pipe.device.type == "cuda":
-                import torch
-
-                torch.cuda.empty_cache()
+            self._forget()
             log.warning("out of memory: %s", error)
             return Failed(TOO_BIG)
         code = secrets.token_hex(3).upper()
         log.error("unexpected fault, code %s", code, exc_info=error)
         return Failed(f"Something went wrong, code {code}: the studio's log holds the trace. You can try again.", code)
+
+    def _forget(self) -> None:
+        """Give back what is only remembered."""
+        self._cache.clear()
+        if self.pipe.device.type == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
 
     def _learn(self, seconds: float, cost: float) -> None:
         rate = seconds / cost

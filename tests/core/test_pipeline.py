@@ -245,7 +245,7 @@ def test_a_preview_has_a_pixel_a_cell_and_is_linear_in_the_latents(pipe: TextToI
 
 
 def test_large_latents_are_decoded_in_tiles_to_the_right_size(pipe: TextToImage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.pipeline.TILED_ABOVE", 8 * 8)
+    monkeypatch.setattr("core.nets.vae.TILED_ABOVE", 8 * 8)
     f = pipe.vae.factor
     assert pipe.decode(torch.randn(1, 4, 16, 12)).shape == (1, 3, 16 * f, 12 * f)
 

@@ -90,6 +90,10 @@ class FakePipeline:
         finally:
             self.closed += 1
 
+    def memory(self, recipe: Recipe) -> int:
+        """Bytes: a gigabyte for a picture of a million pixels."""
+        return 1000 * recipe.batch * (recipe.width or self.size) * (recipe.height or self.size)
+
     def latents(self, recipe: Recipe) -> torch.Tensor:
         """A square [B, 16, 16, 3] for every picture, its colour drawn from seed and prompt."""
         squares = np.ones((recipe.batch, 16, 16, 3))
