@@ -30,7 +30,8 @@ from studio.formats.links import from_query
 from studio.service.engine import Engine
 from studio.tabs.labs.assumptions import CHOICES, TEXTS, one_step
 from studio.tabs.labs.bench import measuring
-from studio.tabs.labs.desk import canvas, remembered, unseen
+from studio.tabs.labs.desk import canvas
+from studio.widgets.kept import remembered, unseen
 from studio.widgets.settings import PAGE
 from studio.work import closed_world
 from studio.work import labs as lab_work

@@ -12,10 +12,11 @@ from core.claims import CLAIMS
 from studio.figures import labs as figures
 from studio.service.engine import USUAL, Engine
 from studio.service.jobs import LAST, Failed
-from studio.tabs.labs.desk import canvas, remembered, unseen
+from studio.tabs.labs.desk import canvas
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, PRIVATE, texts
 from studio.widgets.checks import one_of
+from studio.widgets.kept import remembered, unseen
 from studio.widgets.settings import Settings
 from studio.widgets.status import followed, status
 from studio.work.labs import measured

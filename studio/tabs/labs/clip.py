@@ -11,9 +11,10 @@ import gradio as gr
 from core.errors import UserError
 from core.recipe import MAX_TEXT, clean_text
 from studio.service.engine import USUAL, Engine
-from studio.tabs.labs.desk import PRICE, buttons, canvas, remembered, unseen, worked
+from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
 from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import whole
+from studio.widgets.kept import remembered, unseen
 from studio.widgets.settings import Settings
 from studio.widgets.uploads import SafeImage
 from studio.work import clip as work

@@ -14,10 +14,11 @@ from core.recipe import MAX_TEXT, Recipe
 from studio.figures import inside as figures
 from studio.service.engine import USUAL, Engine, cost
 from studio.service.jobs import Done, Failed
-from studio.tabs.labs.desk import PRICE, buttons, canvas, remembered, unseen, worked
+from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import one_of, real, whole
+from studio.widgets.kept import remembered, unseen
 from studio.widgets.settings import Settings
 from studio.widgets.subpage import Page
 from studio.work import inside as work

@@ -10,10 +10,11 @@ import gradio as gr
 
 from core.recipe import MAX_TEXT
 from studio.service.engine import Engine, cost
-from studio.tabs.labs.desk import PRICE, buttons, canvas, remembered, unseen, worked
+from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, LATEX, PRIVATE, texts
 from studio.widgets.checks import one_of
+from studio.widgets.kept import remembered, unseen
 from studio.widgets.settings import Settings
 from studio.work.perfect import compared, errors_against_t
 

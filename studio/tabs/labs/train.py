@@ -13,10 +13,11 @@ from core.live.points import FIELDS, MOST, SIDE
 from core.recipe import MAX_TEXT
 from studio.formats import dots
 from studio.service.engine import USUAL, Engine
-from studio.tabs.labs.desk import buttons, canvas, remembered, unseen, worked
+from studio.tabs.labs.desk import buttons, canvas, worked
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, LATEX, PRIVATE, scripts, texts
 from studio.widgets.checks import one_of, real, whole
+from studio.widgets.kept import remembered, unseen
 from studio.widgets.settings import Settings
 from studio.work.train import STEPS, of_pictures, of_points
 
