@@ -58,6 +58,11 @@ class Judge:
         heads = {name: getattr(both, name).float().log_softmax(-1) for name in {label.head for label in labels}}
         return torch.stack([heads[label.head][row, label.number] for row, label in enumerate(labels)])
 
+    def first(self, x: Tensor, at: Level, label: Label) -> Tensor:
+        """Whether a class comes before all others of its head, for each image, bool [B]."""
+        both = self.network(x.to(next(self.network.parameters()).dtype), self.schedule.at_nsr(at.nsr).t)
+        return getattr(both, label.head).argmax(-1) == label.number
+
     def gradient(self, x: Tensor, at: Level, labels: Sequence[Label]) -> Tensor:
         """Equation (2), as x; each image's own."""
         with torch.enable_grad():

@@ -5,6 +5,7 @@ One column says what is made, four pages show it. The endpoint `/guidance_sweep`
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +21,11 @@ from studio.service.engine import Engine, cost
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, PRIVATE, texts
 from studio.widgets.checks import real, whole
+from studio.widgets.kept import remembered, unseen
 from studio.widgets.settings import Settings
 from studio.widgets.status import status
 from studio.widgets.subpage import Page, formula, page, press
-from studio.work import guided
+from studio.work import guided, steered
 from studio.work.sweep import AUTO, MOST_SEEDS, Progress, Sweep, numbers, swept, trained
 
 TEXTS = texts("guidance")
@@ -33,6 +35,7 @@ JUDGED_JS = (
     " · classifier γ ${b}, as CFG scale ${b}`"
 )
 SCALES = "−1, 0, 1, 2, 4, 8"
+STRENGTHS, MOST_PICTURES = "0, 1, 2, 4, 8, 16", 32
 PROMPT = "red apple, flat"
 E0, EC = "ε<sub>0</sub>", "ε<sub>c</sub>"
 
@@ -51,6 +54,8 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
                 effects = page_of_effects(engine, column)
             with gr.Tab("Classifier", id="classifier"):
                 classifier = page_of_classifier(engine, column)
+                if not engine.pipe.extras.missing("classifier"):
+                    classifier |= part_of_scales(engine, column, classifier["target"])
     chosen = Opening(engine, triangle_page, pages)
     sweep_page.stage.select(chosen.open, sweep_page.last, [pages, *triangle_page.outputs], **ENGINE, **PRIVATE)
     gr.api(endpoint(engine), api_name="guidance_sweep", **ENGINE)
@@ -303,6 +308,33 @@ def page_of_classifier(engine: Engine, column: Column) -> dict[str, Any]:
 
     go.click(compare, [label, gamma, judged, *column.inputs], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
     return {"target": label, "free_gamma": gamma, "judged_gamma": judged}
+
+
+def part_of_scales(engine: Engine, column: Column, label: gr.Dropdown) -> dict[str, Any]:
+    """How often the class comes, and how alike its pictures are, against the scale of either guidance."""
+    bench = steered.Bench(engine)
+    formula("scale s: &nbsp; classifier γ = s &nbsp; beside &nbsp; classifier-free γ = s − 1")
+    with gr.Row(elem_classes="g-controls"):
+        scales = gr.Textbox(STRENGTHS, label="Scales s", max_lines=1, max_length=200, elem_id="g-strengths")
+        count = gr.Slider(4, MOST_PICTURES, 16, step=4, label="Pictures a scale", elem_id="g-count", min_width=150)
+        go, halt = press("Measure", "g-scales")
+    made = page(engine, "g-steering", "guidance-steering", TEXTS[4], (go, halt), {}, after=("labs-charts", "labs-kept"))
+
+    async def measure(request: gr.Request, label: Any, scales: Any, count: Any, *values: Any) -> AsyncIterator[Any]:
+        def asked() -> tuple[Recipe, tuple[float, ...], int, float]:
+            free, given = engine.pipe.complete(column.recipe(values)), numbers(scales)
+            pictures = whole("pictures a scale", count, 4, MOST_PICTURES)
+            return free, given, pictures, steered.checked_scales(given, free, pictures)
+
+        free, given, pictures, price = checked(asked)
+        work = functools.partial(steered.against_scale, bench, free, str(label), given, pictures)
+        async for update in made.follow(request, lambda: (work, price)):
+            yield update
+
+    gr.on([go.click, scales.submit], measure, [label, scales, count, *column.inputs], made.outputs, trigger_mode="once",
+          **ENGINE, **PRIVATE)  # fmt: skip
+    shown = remembered(made.stage, scale=unseen(gr.Number, -1, "Scale whose pictures are shown", minimum=-1))
+    return {"strengths": scales, "pictures": count, **shown}
 
 
 def checked(make: Callable[[], Any]) -> Any:

@@ -71,13 +71,15 @@ def press(label: str, name: str) -> tuple[gr.Button, gr.Button]:
 
 
 def page(
-    engine: Engine, name: str, script: str, text: str, buttons: tuple[gr.Button, gr.Button], view: View, **props: Any
-) -> Page:
-    """A view drawn by assets/scripts/<script>.js, the sentences for students under it, and Stop connected."""
+    engine: Engine, name: str, script: str, text: str, buttons: tuple[gr.Button, gr.Button], view: View,
+    *, after: tuple[str, ...] = (), **props: Any,
+) -> Page:  # fmt: skip
+    """A view drawn by assets/scripts/<script>.js, `after` others, the sentences for students under it, and Stop connected."""
     go, halt = buttons
     frame = '<div class="g-view"></div><div class="g-line" role="status"></div>'
     idle = {"status": status("idle", f"Press {go.value}.")} | view
-    stage = gr.HTML(idle, html_template=frame, js_on_load=scripts("draw", script), apply_default_css=False, elem_id=name, **props)
+    code = scripts("draw", *after, script)
+    stage = gr.HTML(idle, html_template=frame, js_on_load=code, apply_default_css=False, elem_id=name, **props)
     gr.Markdown(text, elem_classes="g-lesson", latex_delimiters=LATEX)
     made = Page(engine, stage, go, halt)
     halt.click(made.stop, queue=False, **PRIVATE)

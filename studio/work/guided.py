@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from core.errors import UserError
+from core.judge import Label
 from core.pipeline import TextToImage
 from core.recipe import Recipe
 from studio.figures import guidance as figures
@@ -65,9 +66,7 @@ def effects(engine: Engine, recipes: Mapping[str, Recipe]) -> Work:
 def classifier(engine: Engine, free: Recipe, judged: Recipe) -> Work:
     """Both kinds of guidance from one noise, and at every step where each pushes; the second's prompt is a class or AUTO."""
     pipe, judge = engine.pipe, engine.pipe.extras.judge
-    label = class_of(pipe, free.prompt) if judged.prompt == AUTO else judge.find(judged.prompt)
-    if label is None:
-        raise UserError(f"{free.prompt[:40]!r} names nothing that was trained, so its class is not known: choose one.")
+    label = target(pipe, free.prompt, judged.prompt)
     judged = judged.replace(prompt=label.name)
     first = yield from kept(engine, free, "classifier-free")
     second = yield from kept(engine, judged, "classifier")
@@ -83,6 +82,14 @@ def classifier(engine: Engine, free: Recipe, judged: Recipe) -> Work:
     cost = [run.nfe for run in (first, second)]
     names = {"prompt": free.prompt, "label": label.name, "free": figures.both(free.gamma), "judged": figures.judged(judged.gamma)}
     return {"classifier": names | {"steps": steps, "pictures": pictures, "nfe": cost, "seed": str(free.seed)}}
+
+
+def target(pipe: TextToImage, prompt: str, chosen: str) -> Label:
+    """The class that is guided to: the chosen one or, for AUTO, that of what the prompt names."""
+    label = class_of(pipe, prompt) if chosen == AUTO else pipe.extras.judge.find(chosen)
+    if label is None:
+        raise UserError(f"{prompt[:40]!r} names nothing that was trained, so its class is not known: choose one.")
+    return label
 
 
 @torch.no_grad()

@@ -139,6 +139,45 @@ def test_the_classifier_is_set_beside_classifier_free_guidance(open_page: Any) -
     assert "cos =" in page.locator("#g-classifier .strong").inner_text()
 
 
+@pytest.mark.parametrize("size", ["projector", "phone"])
+def test_accuracy_is_drawn_against_the_scale_of_both_guidances_with_the_pictures_of_each(open_page: Any, size: str) -> None:
+    state = "?v=1&tab=guidance&view.page=classifier&view.target=food-fruit&view.strengths=0+4&view.pictures=4&steps=2&batch=4"
+    page = open_page(state, size=size)
+    page.locator("#g-classifier .g-line").wait_for()
+    if page.locator("#g-scales-go").count() == 0:
+        pytest.skip("this model has no classifier")
+    assert page.locator("#g-strengths input").input_value() == "0 4"
+    page.locator("#g-scales-go").click()
+    page.wait_for_selector("#g-steering [data-state=done]", timeout=3 * PATIENCE)
+    assert page.locator("#g-steering .panel").count() == 3 and page.locator("#g-steering .spot").count() == 3 * 2 * 2
+    assert page.locator("#g-steering .whisker").count() == 3 * 2 * 2
+    assert page.locator("#g-steering .wall").count() == 2 and page.locator("#g-steering .wall img").count() == 8
+    assert "γ 3 = CFG scale 4 · 4 NFE" in page.locator("#g-steering h4", has_text="free guidance").inner_text()
+    told = page.locator("#g-steering .about").first.inner_text()
+    outlined = page.locator("#g-steering .wall").first.locator(".right").count()
+    assert f"The classifier in {outlined} of 4" in told
+    page.locator("#g-steering .choice").get_by_role("button", name="0", exact=True).click()
+    sources = [[img.get_attribute("src") for img in wall.locator("img").all()] for wall in page.locator("#g-steering .wall").all()]
+    assert sources[0] == sources[1]  # both are the model without words
+    page.wait_for_timeout(600)
+    page.locator("#share-button").click()
+    page.wait_for_function("document.querySelector('#share-link textarea')?.value.includes('view.scale=0')")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_measuring_against_the_scale_is_stopped_and_keeps_its_points(open_page: Any) -> None:
+    page = open_page("?v=1&tab=guidance&view.page=classifier&view.target=food-fruit&view.pictures=4&steps=10&batch=4")
+    page.locator("#g-classifier .g-line").wait_for()
+    if page.locator("#g-scales-go").count() == 0:
+        pytest.skip("this model has no classifier")
+    page.locator("#g-scales-go").click()
+    page.wait_for_selector("#g-steering .panel", timeout=3 * PATIENCE)
+    page.locator("#g-scales-stop").click()
+    page.wait_for_selector("#g-steering [data-state=stopped]")
+    assert page.locator("#g-steering .wall img").count() >= 4 and page.locator("#g-steering .spot").count() < 3 * 2 * 6
+    page.wait_for_selector("#g-scales-go:enabled")
+
+
 def test_the_endpoint_gives_programs_the_grid_and_its_numbers(studio: str) -> None:
     from gradio_client import Client
     from gradio_client.exceptions import AppError
