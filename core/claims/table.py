@@ -47,6 +47,13 @@ def entry(claim: Claim, finding: Finding) -> str:
     return "\n".join(lines)
 
 
+def renewed(text: str, claim: Claim, finding: Finding) -> str:
+    """A written file with one claim's entry measured anew and everything else as it was."""
+    start = text.index(f"### {claim.row}. `{claim.id}`:")
+    ends = [at for mark in ("\n### ", "\n## ") if (at := text.find(mark, start)) >= 0]
+    return text[:start] + entry(claim, finding) + text[min(ends, default=len(text)) :]
+
+
 def cited(claim: Claim) -> str:
     """The paper as a link."""
     return f" [{claim.paper}](https://arxiv.org/abs/{claim.paper})"

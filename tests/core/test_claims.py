@@ -17,7 +17,7 @@ from core.claims.guiding import steered
 from core.claims.latents import WEIGHTS
 from core.claims.networks import by_level, told_alone
 from core.claims.sampling import posterior
-from core.claims.table import document, expected, number, rows, shown, verdicts
+from core.claims.table import document, expected, number, renewed, rows, shown, verdicts
 from core.inside.effects import mistimed
 from core.metrics import Interval
 from core.nets.layers import ResnetBlock
@@ -34,6 +34,7 @@ FILE = Path(__file__).parents[2] / "CLAIMS.md"
 EXACT = [one for one in CLAIMS.values() if not one.needs_model]
 ON_MODEL = [one for one in CLAIMS.values() if one.needs_model]
 CANNOT_BE_SETTLED = {"benchmark_numbers"}
+BUSY = "other work keeps this machine busy"
 SLOW = "The time ran out before the training was over"  # as a busy machine may be; then nothing may be said
 
 
@@ -212,6 +213,13 @@ def test_what_is_written_is_what_is_read() -> None:
     assert verdicts(text) == dict.fromkeys(CLAIMS, CONFIRMED)
 
 
+def test_one_entry_is_renewed_and_the_others_stay() -> None:
+    old, new = (Finding(Interval(at, at, at), verdict, "So it is.") for at, verdict in ((1, CONFIRMED), (2, REFUTED)))
+    for name in ("same_shape", "pixels", list(expected())[-1].id):
+        wanted = document(dict.fromkeys(CLAIMS, old) | {name: new}, "0123456789")
+        assert renewed(document(dict.fromkeys(CLAIMS, old), "0123456789"), CLAIMS[name], new) == wanted
+
+
 def test_numbers_are_written_as_one_says_them() -> None:
     assert [number(v) for v in (0, 0.25, -1.5, 12345, 3.2e-7, 1.6e6)] == ["0", "0.25", "−1.5", "12,345", "3.2e−07", "1.6e+06"]
     assert shown(Interval(48, 48, 48), "× fewer numbers") == "48 × fewer numbers"
@@ -237,6 +245,7 @@ def test_the_written_table_was_measured_on_the_weights_that_ship(embedded: TextT
     assert f"(weights {embedded.hash})" in FILE.read_text(encoding="utf-8"), "run `python -m core.claims`"
 
 
-@pytest.mark.parametrize("one", [one for one in ON_MODEL if not one.slow], ids=lambda one: one.id)
-def test_what_is_measured_quickly_on_the_embedded_model_comes_out_as_written(one: Claim, embedded: TextToImage) -> None:
-    assert one.finding(embedded).verdict == verdicts(FILE.read_text(encoding="utf-8"))[one.id]
+@pytest.mark.parametrize("one", named(ON_MODEL))
+def test_what_is_measured_on_the_embedded_model_comes_out_as_written(one: Claim, embedded: TextToImage) -> None:
+    finding = one.finding(embedded)
+    assert finding.verdict == verdicts(FILE.read_text(encoding="utf-8"))[one.id] or BUSY in finding.told, finding.told
