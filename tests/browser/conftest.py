@@ -21,11 +21,14 @@ SWITCHES = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-backg
 PATIENCE = 120_000  # milliseconds: two cores may be busy with other things
 
 
+@pytest.hookimpl(tryfirst=True)  # before slow ones are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs a browser."""
+    """Everything in this folder needs a browser, and what drives the tabs is slow; the page around them is not."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
+            if item.path.name != "test_page.py":
+                item.add_marker(pytest.mark.slow)
 
 
 def free_port() -> int:
