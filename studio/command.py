@@ -93,7 +93,7 @@ def app_parser() -> Parser:
     add("--auth", metavar="USER:PASS", help="ask visitors for this name and password")
     add("--mcp", action="store_true", help="offer the named endpoints as MCP tools too")
     add("--inception", metavar="FILE", help="Inception-v3's weights, for FID in Evaluate (INCEPTION; default: own features)")
-    add("--test", action="store_true", help="run the whole test suite; more for pytest after --")
+    add("--test", action="store_true", help="run the tests; more for pytest after --")
     return parser
 
 
@@ -150,9 +150,19 @@ def options(args: argparse.Namespace) -> Options:
 
 def known(path: str | None, option: str = "--model", what: str = "a diffusers folder or a .safetensors file") -> str | None:
     """The path that an option gives, if there is something at it."""
-    if path is not None and not Path(path).expanduser().exists():
-        stop(f"there is no {option.strip('-')} at {path!r}; give {option} {what}.")
-    return None if path is None else str(Path(path).expanduser())
+    if path is None:
+        return None
+    given = Path(path).expanduser()
+    try:
+        if not given.exists():
+            stop(f"there is no {option.strip('-')} at {path!r}; give {option} {what}.")
+        if given.is_dir():
+            next(given.iterdir(), None)
+        elif not os.access(given, os.R_OK):
+            raise PermissionError
+    except PermissionError:
+        stop(f"{option} {path!r} may not be read by this user; change its permissions, or copy it to a folder of your own.")
+    return str(given)
 
 
 def free(host: str, port: int | None) -> None:
@@ -169,7 +179,10 @@ def free(host: str, port: int | None) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start the app, or make the pictures of `generate`; what a user can mend ends in one line and exit code 2."""
+    """Start the app, or make the pictures of `generate`; what a user can mend ends in one line and exit code 2.
+
+    An app that is told to stop while it still loads has nothing to close, and has ended as it should.
+    """
     try:
         if args.generate:
             return generate(args)
@@ -187,6 +200,9 @@ def run(args: argparse.Namespace) -> int:
         if not isinstance(error, UserError):
             raise
         stop(str(error))
+    except KeyboardInterrupt:
+        if args.generate:
+            raise
     return 0
 
 

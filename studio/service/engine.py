@@ -39,6 +39,7 @@ USUAL = 20 * 128 * 128.0  # steps × pixels of one picture: what a piece of work
 DIFFERING = {"prompt": "", "negative": "", "gamma": 0.0, "seed": 0, "batch": 1}  # what a batch may differ in
 TOO_BIG = "This is too big for this machine's memory: try a smaller size or fewer pictures at once."
 CLOSED = "The studio was shut down before this had its turn; start it again."
+CLOSING = "The studio is shut down, so this was stopped; start it again, and your settings are still here."
 
 
 class Engine:
@@ -89,7 +90,7 @@ class Engine:
                     job.put(Stopped(job.done, job.steps))
 
     def close(self, seconds: float = 8.0) -> None:
-        """Take no more jobs, end the running ones within a step and the waiting ones with a sentence."""
+        """Take no more jobs, and end all there are with a sentence, the running ones within a step."""
         with self._change:
             self._closed = True
             waiting, running = list(self._waiting), [job for group in self._running for job in group]
@@ -98,6 +99,7 @@ class Engine:
         for job in waiting:
             job.put(Failed(CLOSED))
         for job in running:
+            job.put(Failed(CLOSING))
             job.stop()
         self._worker.join(seconds)
 

@@ -70,9 +70,30 @@ def test_a_server_that_is_told_to_stop_tells_everybody_and_exits_with_0(model, t
             assert server.wait(15) == 0 and time.monotonic() - begun < 10
             del lines
         reader.join(10)
-    assert ends and ends[0][0] == "error" and "Stopped" in str(ends[0][1])
+    assert ends and ends[0][0] == "error" and "The studio is shut down" in str(ends[0][1])
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
     assert not list(tmp_path.glob(f"{machine.PREFIX}*"))  # nothing that visitors made is left
+
+
+LOADING = """
+import sys, time
+import core
+def load_pipeline(*_, **__):
+    print("loading", flush=True)
+    time.sleep(60)
+core.load_pipeline = load_pipeline
+import launch
+sys.exit(launch.main(sys.argv[1:]))
+"""
+
+
+def test_a_server_that_is_told_to_stop_while_it_still_loads_exits_with_0():
+    with subprocess.Popen([sys.executable, "-c", LOADING, "--no-setup", "--port", str(free_port())], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:  # fmt: skip
+        assert server.stdout.readline() == "loading\n"
+        server.send_signal(signal.SIGTERM)
+        _, told = server.communicate(timeout=30)
+    assert server.returncode == 0 and "Traceback" not in told
 
 
 @pytest.mark.slow
@@ -114,6 +135,20 @@ def test_what_keeps_a_server_from_starting_is_one_line_and_exit_code_2(tmp_path,
     done = subprocess.run([sys.executable, str(ROOT / "launch.py"), "--no-setup", "--port", str(free_port()), *args],
                           cwd=tmp_path, capture_output=True, text=True, timeout=300)  # fmt: skip
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and says in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("name", ["model", "model/unet", "model.safetensors"])
+def test_files_that_may_not_be_read_are_one_line_and_exit_code_2(tmp_path, name):
+    """Asked as somebody without rights, which the tests may well have."""
+    path = tmp_path / name
+    (tmp_path / "model" / "unet").mkdir(parents=True)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    (path if path.parent == tmp_path else path.parent).chmod(0)
+    asked = "import os, sys; from studio.command import known; os.geteuid() or os.setuid(65534); known(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", asked, str(path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "may not be read by this user" in done.stderr, done.stderr
 
 
 def test_a_link_that_cannot_be_made_is_one_line_and_exit_code_2(tiny, monkeypatch, capsys):

@@ -228,7 +228,8 @@ def test_closing_tells_everyone_and_ends_the_thread():
     engine.close()
     assert time.perf_counter() - begun < 2
     assert "engine" not in {thread.name for thread in set(threading.enumerate()) - others}  # other tests' studios go on
-    assert isinstance(events(running)[-1], Stopped) and "shut down" in events(waiting)[-1].sentence
+    told = events(running)[-1], events(waiting)[-1]
+    assert all(isinstance(one, Failed) for one in told) and "was stopped" in told[0].sentence and "had its turn" in told[1].sentence
     with pytest.raises(UserError, match="shutting down"):
         engine.submit(Recipe(prompt="3"), "3")
 
