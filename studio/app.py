@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 
 from studio.endpoints import models
 from studio.options import Options, stop
-from studio.service.engine import Engine
+from studio.service.engine import MOST_WAITING, Engine
 from studio.service.front import Front
 from studio.service.limits import Limits
 from studio.service.machine import more_files, own_temp_folder
@@ -50,7 +50,7 @@ def build(engine: Engine) -> gr.Blocks:
         page.connect(demo, engine, head, tabs, settings)
         gr.api(models.endpoint(engine), api_name="models")
         demo.unload(controls.leaving(engine))
-    demo.queue(api_open=False, max_size=128, default_concurrency_limit=64, status_update_rate="auto")
+    demo.queue(api_open=False, max_size=128, default_concurrency_limit=MOST_WAITING, status_update_rate="auto")
     return demo
 
 

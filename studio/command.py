@@ -132,6 +132,8 @@ def options(args: argparse.Namespace) -> Options:
     user, colon, password = (args.auth or "").partition(":")
     if args.auth is not None and not (user and colon and password):
         stop("--auth needs a name and a password as USER:PASS, neither of them empty.")
+    if args.auth and args.mcp:
+        stop("--mcp asks nobody for the password of --auth, so that all tools would be open; leave one of them out.")
     root = (args.root_path or from_environment("ROOT_PATH", "GRADIO_ROOT_PATH") or "").strip("/")
     return Options(
         model=known(args.model),

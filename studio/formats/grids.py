@@ -64,9 +64,12 @@ class Grid:
     cells: tuple[Cell, ...]
 
     def work(self, side: int) -> float:
-        """Steps × pixels of all cells; `side` in pixels where a recipe leaves the size to the model."""
+        """Steps × pixels of all cells, `side` where a recipe leaves the size to the model. Raises UserError for too many."""
         recipes = [cell.recipe for cell in self.cells]
-        return float(sum(recipe.steps * (recipe.width or side) * (recipe.height or side) for recipe in recipes))
+        work = float(sum(recipe.steps * (recipe.width or side) * (recipe.height or side) for recipe in recipes))
+        if (more := work / MOST_WORK) > 1:
+            raise UserError(f"The grid is {more:.1f} times as much work as it may be: take fewer values, steps or pixels.")
+        return work
 
     def with_recipes(self, recipes: Sequence[Recipe]) -> Grid:
         """The same places with other recipes."""
@@ -226,7 +229,7 @@ def _label(kind: str, value: Any) -> str:
 
 
 def grid(base: Recipe, x: Axis | None = None, y: Axis | None = None, z: Axis | None = None, strict: bool = True) -> Grid:
-    """Every combination of the axes' values as a recipe; raises UserError for too many, and if `strict` for an idle axis."""
+    """Every combination of the axes' values as a recipe; raises UserError for too many, and where `strict` for an idle axis."""
     axes = (x, y, z)
     given = [one.kind for one in axes if one]
     if not given:
@@ -241,10 +244,7 @@ def grid(base: Recipe, x: Axis | None = None, y: Axis | None = None, z: Axis | N
     for which, one in enumerate(axes):
         if one and strict and not _matters(base, axes, which, cells):
             raise UserError(f"{one.kind} changes nothing here: {_why(one)}")
-    made = Grid(axes, tuple(Cell(place, recipe) for place, recipe in cells.items()))
-    if (more := made.work(128) / MOST_WORK) > 1:
-        raise UserError(f"The grid is {more:.1f} times as much work as it may be: take fewer values, steps or pixels.")
-    return made
+    return Grid(axes, tuple(Cell(place, recipe) for place, recipe in cells.items()))
 
 
 def _recipes(base: Recipe, axes: Sequence[Axis | None]) -> dict[tuple[int, int, int], Recipe]:

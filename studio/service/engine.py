@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 PREVIEW_EVERY = 0.25  # seconds: at most four frames a second
 TELL_EVERY = 2.0  # seconds after which those who wait hear their place again
-MOST_WAITING = 128
+MOST_WAITING = 64  # as many handlers as Gradio runs at once; of those that ask beyond, 128 wait in its own queue, and hear that
 MOST_AT_ONE_ADDRESS = 40  # of those who wait: a class behind one router, but not everybody's places
 CACHE_BYTES = 256 << 20
 TOGETHER = {"cpu": 8 * 128 * 128, "cuda": 8 * 512 * 512}  # pixels that are run as one batch

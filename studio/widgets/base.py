@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from studio.service.engine import MOST_WAITING
+
 ASSETS = Path(__file__).parents[2] / "assets"
 ROOMS = {"js": "scripts", "css": "styles", "html": "templates", "md": "texts"}  # of assets/, by the ending of a file
-ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64}  # a listener that waits for the engine
+ENGINE: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": MOST_WAITING}  # a listener that waits for the engine
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # one that is nobody's endpoint
 LATEX = [{"left": "$", "right": "$", "display": False}]  # as prose in Markdown has its formulas
 

@@ -129,6 +129,7 @@ def test_time_is_read_from_clocks_that_do_not_jump():
     (["--model", "nothing.safetensors"], "there is no model"),
     (["--device", "cuda:99"], "this machine has"),
     (["--auth", "teacher"], "USER:PASS"),
+    (["--auth", "teacher:secret", "--mcp"], "asks nobody for the password"),
 ])  # fmt: skip
 def test_what_keeps_a_server_from_starting_is_one_line_and_exit_code_2(tmp_path, args, says):
     (tmp_path / "broken.safetensors").write_bytes(b"no model at all")

@@ -165,11 +165,18 @@ def test_an_axis_that_changes_nothing_is_refused(base: Recipe, kind: str, text: 
             grid(base, other, axis(kind, text, base))
 
 
+def test_what_a_grid_costs_is_reckoned_with_the_size_of_the_model_that_paints_it() -> None:
+    made = grid(BASE, axis("Steps", "90, 100", BASE), axis("Seed", "1-10", BASE))
+    assert made.work(128) == 1900 * 128**2
+    with pytest.raises(UserError, match=r"3.8 times as much work"):
+        made.work(512)
+
+
 def test_grids_are_bounded_in_cells_and_in_work() -> None:
     with pytest.raises(UserError, match=f"144 pictures; it may have {MOST_CELLS}"):
         grid(BASE, axis("Steps", "1-12", BASE), axis("Seed", "1-12", BASE))
     with pytest.raises(UserError, match="times as much work"):
-        grid(BASE.replace(width=512, height=512), axis("Steps", "900, 1000", BASE), axis("Seed", "1-3", BASE))
+        grid(BASE.replace(width=512, height=512), axis("Steps", "900, 1000", BASE), axis("Seed", "1-3", BASE)).work(128)
     with pytest.raises(UserError, match="no axis"):
         grid(BASE)
     with pytest.raises(UserError, match="Steps is on two axes"):
