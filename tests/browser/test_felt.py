@@ -1,8 +1,9 @@
-"""The times that a visitor feels, on two quiet cores: `QUIET_MACHINE=1 pytest -s tests/browser/test_felt.py` says them."""
+"""The times that a visitor feels, on two quiet cores: `QUIET_MACHINE=1 pytest -s -m "" tests/browser/test_felt.py`."""
 
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -77,3 +78,85 @@ def test_the_charts_of_the_schedules_follow_within_a_tenth_of_a_second(open_page
         return float(page.evaluate(CHANGED, [press, "#curve-t"])) / 1000
 
     assert median(measure, "chart") <= 0.1
+
+
+# ------------------------------------------------------------------------------------------------- the labs
+
+
+def lab(open_page: Any, query: str) -> Any:
+    page = open_page(f"?v=1&tab=labs&view.page={query}")
+    page.wait_for_function("window.studio?.open")
+    return page
+
+
+def until(page: Any, press: str, there: str) -> float:
+    """Seconds from a click until what this function of the page looks for is there."""
+    button = page.locator(press)
+    button.wait_for()
+    page.wait_for_function("press => !document.querySelector(press).disabled", arg=press)
+    begun = time.perf_counter()
+    button.click()
+    page.wait_for_function(there)
+    return time.perf_counter() - begun
+
+
+def test_a_quick_claim_is_measured_within_two_seconds(open_page: Any) -> None:
+    names = iter(["deterministic_at_zero", "pixels", "classifier_free_guidance", "sinusoids"])
+    page = lab(open_page, "bench")
+
+    def measure() -> float:
+        card = f".card[data-id={next(names)}]"
+        return until(page, f"{card} .go", f"document.querySelector('{card} .value')")
+
+    assert median(measure, "quick claim") <= 2
+
+
+@pytest.mark.parametrize("name", ["forward", "beta", "markov", "reverse"])
+def test_an_assumption_on_an_exact_model_is_drawn_within_two_seconds(open_page: Any, name: str) -> None:
+    def measure() -> float:
+        page = lab(open_page, f"assumptions&view.assumption={name}")
+        took = until(page, "#assumption-go", "document.querySelector('.curves svg.chart')")
+        page.close()
+        return took
+
+    assert median(measure, f"assumption {name}, first curves") <= 2
+
+
+def test_the_two_clouds_follow_their_sliders_within_two_seconds(open_page: Any) -> None:
+    page = lab(open_page, "evaluate&view.evaluate=metrics")
+    page.locator("#labs-clouds svg").first.wait_for()
+    press = "#evaluate-cross input"
+
+    def measure() -> float:
+        page.wait_for_timeout(500)
+        return float(page.evaluate(CHANGED, [press, "#labs-clouds"])) / 1000
+
+    assert median(measure, "two clouds") <= 2
+
+
+@pytest.mark.parametrize(("what", "name"), [("points", "points"), ("emoji", "few")])
+def test_live_training_shows_its_first_curve_within_three_seconds(open_page: Any, what: str, name: str) -> None:
+    def measure() -> float:
+        page = lab(open_page, f"train&view.what={what}")
+        took = until(page, f"#{name}-go", f"document.querySelector('.{name} svg.chart .line')")
+        page.locator(f"#{name}-stop").click()
+        page.wait_for_selector(f":is([data-state=stopped], [data-state=done]) > .{name}")
+        page.close()
+        return took
+
+    assert median(measure, f"training on {what}, first curve") <= 3
+
+
+def test_the_perfect_denoiser_takes_at_most_a_tenth_of_a_second_a_step(open_page: Any) -> None:
+    seeds = iter(range(60, 70))
+
+    def measure() -> float:
+        page = lab(open_page, f"perfect&prompt=red+apple&steps=20&seed={next(seeds)}")
+        page.locator("#perfect-go").click()
+        page.wait_for_selector("[data-state=done] > .perfect")
+        told = re.search(r"(\d+) ms a step for the perfect denoiser", page.locator(".perfect + .g-line").inner_text())
+        assert told is not None
+        page.close()
+        return int(told[1]) / 1000
+
+    assert median(measure, "perfect denoiser, a step") <= 0.1
