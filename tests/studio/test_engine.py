@@ -306,3 +306,15 @@ def test_other_work_can_be_stopped_and_may_fail(pipe, engine):
 
     assert events(engine.compute(broken, "one"))[-1] == Failed("This cannot be.")
     assert isinstance(events(engine.submit(Recipe(prompt="next"), "two"))[-1], Done)
+
+
+def test_a_clock_that_jumps_changes_no_estimate_and_no_duration(pipe, engine, monkeypatch):
+    jumps = itertools.cycle([4e9, 0.0, 2e9])
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    pipe.seconds = 0.02
+    learnt = events(engine.submit(Recipe(prompt="to learn the speed", steps=10), "zero"))[-1].value
+    running = engine.submit(Recipe(prompt="running", steps=30), "one")
+    seen = events(engine.submit(Recipe(prompt="waiting", steps=31), "two"))
+    told = [event.seconds for event in seen if isinstance(event, Queued) and event.seconds is not None]
+    assert 0.2 <= learnt.seconds < 5 and told and all(0 <= seconds < 5 for seconds in told)
+    assert 0.6 <= seen[-1].value.seconds < 5 and isinstance(events(running)[-1], Done)
