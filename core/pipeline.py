@@ -232,9 +232,8 @@ class TextToImage:
         return Rounded(quicken(network.requires_grad_(False).eval()))
 
     def memory(self, recipe: Recipe) -> int:
-        """Bytes that a run of this recipe needs beside the weights; counted for a first one in seconds."""
-        counted = footprint(self.unet.config, self.vae.config, self.tokenizer.length)
-        return counted.needs(self.complete(recipe), self.vae.factor, self.dtype.itemsize)
+        """Bytes that a run of this recipe needs beside the weights."""
+        return footprint(self.complete(recipe), self.unet.config, self.vae.config, self.dtype.itemsize)
 
     # ------------------------------------------------------------------------------------------------- text
 

@@ -84,12 +84,10 @@ def serve(options: Options) -> None:
     """Load the model, open the page, and stay until interrupted; then everybody is told, and nothing is left behind."""
     from core import load_pipeline
     from core.checkpoints.inception import load_inception
-    from core.recipe import Recipe
 
     pipe = load_pipeline(options.model, device=options.device, dtype=options.dtype, prediction=options.prediction)
     for note in pipe.parts.notes:
         print(note, file=sys.stderr)
-    pipe.memory(Recipe(prompt=""))  # counts what a picture takes, so that no visitor waits for it
     engine = Engine(pipe, inception=load_inception(options.inception, pipe.device) if options.inception else None)
     if "SPACE_ID" in os.environ:
         os.environ.setdefault("FORWARDED_ALLOW_IPS", PROXIES)
