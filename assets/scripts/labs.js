@@ -91,8 +91,8 @@ function show() {
   root.replaceChildren();
   const { charts = [], bars: made = [], changes = [], tables = [] } = value;
   root.classList.toggle("empty", !charts.length && !made.length && Boolean(value.idle));
+  for (const one of tables) table(make("section", "panel", root), one); // before pictures that grow row by row
   if (value.strips) strips(root, value.strips);
-  for (const one of tables) table(make("section", "panel", root), one);
   if (changes.length) {
     const box = make("div", "changes", root);
     for (const one of changes) change(box, one);
