@@ -125,7 +125,7 @@ def test_the_key_measures_the_claims_of_a_lesson(engine: Engine) -> None:
         except StopIteration as end:
             key = end.value["key"]
             break
-    assert list(key) == ["inception", "pixels"] and key["pixels"]["shown"].startswith("4")
+    assert list(key) == ["inception", "pixels"] and key["pixels"]["shown"].startswith("16 ")
     assert any(event is not None and "inception" in event.view["key"] for event in shown)
     for wrong in ({"lesson": "99"}, {}, "x"):
         with pytest.raises(gr.Error, match="no such lesson"):
