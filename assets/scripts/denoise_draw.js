@@ -119,7 +119,7 @@ function drawNumbers(lane, frame) {
   const norm = frame.norm;
   const rows = [
     ["step", `${frame.k} of ${lane.film.steps}`],
-    ["t", short(frame.t)],
+    ["t", frame.t < 0 ? "clean" : short(frame.t)],
     ["α signal", short(frame.alpha)],
     ["σ noise", short(frame.sigma)],
     ["SNR α²/σ²", frame.snr === null ? "∞" : `${short(frame.snr)}${frame.db === null ? "" : ` = ${frame.db.toFixed(1).replace("-", "−")} dB`}`],
@@ -140,14 +140,9 @@ function drawNumbers(lane, frame) {
   }
   rows.forEach(([name, value], index) => {
     const [term, said] = list.children[index].children;
-    const [before, below] = name.split("_");
     if (term.dataset.name !== name) {
       term.dataset.name = name;
-      term.textContent = before;
-      if (below) {
-        make("sub", "", term, below[0]);
-        term.append(below.slice(1));
-      }
+      formula(term, name);
     }
     if (said.textContent !== value) said.textContent = value;
   });
@@ -202,7 +197,7 @@ function drawHand(lane, frame) {
     norm: `norm ${short(term.norm)}`,
     sheet: lane.hand[term.name],
   }));
-  terms.push({ sign: "=", symbol: `x at t = ${short(frame.next.t)}`, what: TERM.next[0], norm: `norm ${short(hand.norm)}`,
+  terms.push({ sign: "=", symbol: frame.next.t < 0 ? "x, clean" : `x at t = ${short(frame.next.t)}`, what: TERM.next[0], norm: `norm ${short(hand.norm)}`,
     sheet: lane.hand.next });
   const corrected = hand.terms.some((term) => term.name === "correction");
   find(".hand .formula").textContent =

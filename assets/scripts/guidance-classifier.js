@@ -8,7 +8,7 @@ const now = { key: null, step: 0 };
 function figure(parent, name, text) {
   const node = make("figure", "", parent);
   const picture = make(name === "img" ? "img" : "canvas", "", node);
-  make("figcaption", "", node, text);
+  formula(make("figcaption", "", node), text);
   return picture;
 }
 
@@ -46,9 +46,9 @@ function redraw() {
     if (way) paint(parts[`${name}Way`], way, colours(way));
     parts[`${name}Told`].textContent = `p(${label} | x) = ${fixed(step.sure[name === "free" ? 0 : 1], 3)} · ε was pushed by ${short(100 * step[name].share)} % of ‖ε₀‖`;
   }
-  parts.alike.textContent = step.alike
+  formula(parts.alike, step.alike
     ? `Both directions at the same x: cos = ${fixed(step.alike.cosine, 3)}; ‖ε_c − ε₀‖ = ${fixed(step.alike.pull, 2)}, ‖σ ∇ log p‖ = ${fixed(step.alike.push, 2)}. With an exact classifier they would be the same.`
-    : "";
+    : "");
   const places = steps.map((_, i) => i + 1);
   const series = [{ name: "classifier-free", values: steps.map((s) => s.sure[0]), kind: "first" },
     { name: "by the classifier", values: steps.map((s) => s.sure[1]), kind: "second" }];

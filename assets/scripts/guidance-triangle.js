@@ -23,7 +23,7 @@ function frame() {
     parts[name] = make("canvas", name, figure);
     parts[name].setAttribute("role", "img");
     parts[name].setAttribute("aria-label", text);
-    make("figcaption", "", figure, text);
+    formula(make("figcaption", "", figure), text);
   }
   parts.about = make("p", "about", parts.right);
   parts.numbers = make("table", "numbers", parts.right);
@@ -101,7 +101,7 @@ function numbers(step) {
   const body = make("tbody", "", parts.numbers);
   for (const [name, value] of rows) {
     const line = make("tr", "", body);
-    make("th", "", line, name).scope = "row";
+    formula(make("th", "", line), name).scope = "row";
     make("td", "", line, value);
   }
 }
@@ -133,7 +133,7 @@ function redraw() {
 function presets(run) {
   parts.presets.replaceChildren();
   for (const [gamma, text] of [[-1, "ε₀: γ −1"], [0, "ε_c: γ 0"], [6, "usual: γ 6"], [run, `this run: γ ${fixed(run, 1).replace(/\.0$/, "")}`]]) {
-    const button = make("button", "", parts.presets, text);
+    const button = formula(make("button", "", parts.presets), text);
     button.type = "button";
     button.addEventListener("click", () => turn(gamma + 1));
   }

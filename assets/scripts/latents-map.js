@@ -199,7 +199,7 @@ function show() {
     if (value.ends) Object.assign(parts[side], { src: value.ends[i], alt: `two standard deviations ${side}` });
   });
   parts.way.replaceChildren();
-  if (path) legend(parts.way, [{ name: "x_t, from noise (ring) to picture (yellow)", kind: "l-ink" }, { name: "the predicted x₀ on the way", kind: "l-ink l-dash" }]);
+  if (path) legend(parts.way, [{ name: "xₜ, from noise (ring) to picture (yellow)", kind: "l-ink" }, { name: "the predicted x₀ on the way", kind: "l-ink l-dash" }]);
   redraw();
   neighbours(value);
 }

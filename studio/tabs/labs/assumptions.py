@@ -41,7 +41,7 @@ def page(engine: Engine) -> Settings:
     lesson = gr.Markdown(TEXTS["forward"], elem_classes="lesson", latex_delimiters=LATEX, elem_id="labs-assumption-text")
     with gr.Row(visible=False) as small:
         beta = gr.Slider(0.001, 0.5, 0.2, step=0.001, label="β of one step", elem_id="labs-beta")
-        at = gr.Slider(-2, 2, 0.1, step=0.05, label="x_t: where the step begins", elem_id="labs-x")
+        at = gr.Slider(-2, 2, 0.1, step=0.05, label="xₜ: where the step begins", elem_id="labs-x")
     with gr.Row(visible=False) as world:
         own = SafeImage(label="Your own picture, if you like: PNG, JPEG or WebP", height=180, elem_id="labs-own")
     one = canvas("posterior", "labs", {})
