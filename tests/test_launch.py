@@ -242,8 +242,9 @@ def test_the_weights_of_inception_come_from_the_option_or_the_environment(monkey
 
 
 def test_share_and_auth_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = parsed(monkeypatch, "--share", "--auth", "class:a:b", "--mcp")
-    assert found.shared and found.mcp and found.auth == ("class", "a:b")
+    found = parsed(monkeypatch, "--share", "--auth", "class:a:b")
+    assert found.shared and not found.mcp and found.auth == ("class", "a:b")
+    assert parsed(monkeypatch, "--mcp").mcp
 
 
 def test_generate_hands_numbers_on_and_leaves_words_for_the_recipe_to_refuse() -> None:

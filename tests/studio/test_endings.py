@@ -5,6 +5,7 @@ slice, and no slice is long.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -63,6 +64,14 @@ def clicked(demo: gr.Blocks, name: str) -> Callable[..., Any]:
 
 
 FEW = 4
+
+
+@pytest.fixture(autouse=True)
+def unswept() -> Iterator[None]:
+    """No slice pays for sweeping what the tests before left behind: seconds, late in a long run."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 class Watch:
