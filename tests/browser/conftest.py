@@ -18,16 +18,17 @@ ROOT = Path(__file__).parents[2]
 SIZES = {"projector": (1280, 800), "tablet": (1024, 768), "phone": (390, 844)}
 SWITCHES = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync"]  # fmt: skip
+QUICK = "test_every_tab_is_at_hand_and_fits_the_window"
 PATIENCE = 120_000  # milliseconds: two cores may be busy with other things
 
 
 @pytest.hookimpl(tryfirst=True)  # before slow ones are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs a browser, and what drives the tabs is slow; the page around them is not."""
+    """Everything in this folder needs a browser, and all is slow but the look at every tab."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            if item.path.name != "test_page.py":
+            if getattr(item, "originalname", "") != QUICK:
                 item.add_marker(pytest.mark.slow)
 
 

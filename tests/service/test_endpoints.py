@@ -91,6 +91,7 @@ def test_the_endpoints_are_mcp_tools_and_one_of_them_can_be_called(studio, info)
     assert any("'seed': 7" in part.text or '"seed": 7' in part.text for part in made.content if part.type == "text")
 
 
+@pytest.mark.slow
 def test_who_calls_by_mcp_has_one_running_and_one_waiting_whatever_sessions_he_opens(studio):
     studio.pipe.seconds = 0.3
 

@@ -46,6 +46,7 @@ def ended(studio, number, data):
     return next(message for message in page.told() if message["msg"] == "process_completed")
 
 
+@pytest.mark.slow
 def test_no_function_fetches_what_an_argument_names_and_each_says_so(studio, fetched):
     """What the API names is tried with every disguise, all else with one after the other, in the first argument and the last."""
     found = [fn for fn in studio.demo.fns.values() if fn.fn is not None and fn.inputs]

@@ -240,6 +240,7 @@ def test_the_numbers_of_the_source_stand_on_the_page() -> None:
     assert told["pixel_weights"] == 4 * 262_144**2
 
 
+@pytest.mark.slow
 def test_the_same_network_costs_more_on_pixels_at_every_size(bench: Bench) -> None:
     shown, view = ended(work.measured(bench))
     assert [row["side"] for row in view["counted"]] == list(work.SIDES)

@@ -88,6 +88,7 @@ def test_points_are_learnt_in_short_slices_and_every_view_is_whole(monkeypatch: 
     assert view["line"].startswith("200 steps")
 
 
+@pytest.mark.slow
 def test_pictures_are_learnt_by_both_networks_and_guided(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_work, "Clock", lambda most: Clock(math.inf))  # a busy machine must not end it
     seen, view = worked(train_work.of_pictures(engine.pipe, some_names(engine), 30, 0.5))
