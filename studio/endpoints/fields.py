@@ -29,7 +29,7 @@ from studio.widgets import controls
 
 UNASKED = ("model",)  # the one that is loaded: no visitor loads another
 PICTURES = ("image", "mask")  # files here, digests in a recipe
-UPLOAD = ("An upload, or by MCP its address here or the picture itself as a data: URI; other addresses are not fetched.")
+UPLOAD = "An upload, or by MCP its address here or the picture itself as a data: URI; other addresses are not fetched."
 MORE = {
     "prompt": 'At most 2,000 characters; empty for an unconditional picture. Weights as in "a (red:1.3) apple".',
     "knobs": 'Such as {"eta": 0.5}; what is left out has its default.',
