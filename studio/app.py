@@ -10,10 +10,12 @@ os.environ.pop("GRADIO_VIBE_MODE", None)  # lets visitors run code, by design
 
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from studio.endpoints import models
@@ -22,6 +24,7 @@ from studio.service.engine import MOST_WAITING, Engine
 from studio.service.front import Front
 from studio.service.limits import Limits
 from studio.service.machine import more_files, own_temp_folder
+from studio.service.quota import Quota, usual
 from studio.tabs import denoise, guidance, labs, latents, prompt, samplers, schedules
 from studio.widgets import controls, page
 from studio.widgets.base import ASSETS
@@ -62,8 +65,10 @@ def theme() -> gr.themes.Base:
     return base.set(body_text_color_subdued="*neutral_500")  # 4.8:1 on white; Gradio's own is 2.6:1
 
 
-def profile(options: Options) -> dict[str, Any]:
-    """The arguments of launch: what is open, what is closed, and to whom."""
+def profile(options: Options, kept: Collection[str] = ()) -> dict[str, Any]:
+    """The arguments of launch: what is open, what is closed, and to whom; `kept`: files of the page itself, which stay."""
+    folder = Path(get_upload_folder())
+    most = options.quota * 10**6 if options.quota else usual(folder)
     return {
         "server_name": options.host, "server_port": options.port, "root_path": options.root_path or None,
         "share": options.share, "auth": options.auth, "mcp_server": options.mcp,
@@ -71,9 +76,15 @@ def profile(options: Options) -> dict[str, Any]:
         "run_history": False, "footer_links": ["api", "gradio"], "show_error": False, "strict_cors": True,
         "ssr_mode": False, "pwa": False, "allowed_paths": [], "blocked_paths": closed(options),
         "theme": theme(), "head": page.SCRIPTS, "css_paths": sorted(ASSETS.glob("styles/*.css")),
-        "app_kwargs": {"middleware": [Middleware(Limits), Middleware(Front)]},
+        "app_kwargs": {"middleware": [Middleware(Limits), Middleware(Quota, folder, most, kept), Middleware(Front)]},
         "_frontend": False,  # else a busy machine, slower than 3 s with its first page, ends the studio
     }  # fmt: skip
+
+
+def own_files(demo: gr.Blocks) -> set[str]:
+    """Where the files lie that the page shows before anybody has done anything."""
+    return {path for block in demo.blocks.values() if isinstance(block, gr.components.Component) for path in block.keep_in_cache}
+
 
 def closed(options: Options) -> list[str]:
     """What is never served, whatever else is allowed: our own folder, and where the operator's files lie."""
@@ -95,7 +106,7 @@ def serve(options: Options) -> None:
     more_files()
     demo = build(engine)
     try:
-        demo.launch(**profile(options), prevent_thread_lock=True)
+        demo.launch(**profile(options, own_files(demo)), prevent_thread_lock=True)
         if options.share and not demo.share_url:
             stop("no public link could be made (is there a network?); leave --share out to serve this machine alone.")
         while True:

@@ -43,6 +43,8 @@ NUMBERS = {
     "height": "height in pixels, a multiple of 8",
 }
 
+LEAST = 64  # megabytes of a quota: a few uploads
+
 
 class Parser(argparse.ArgumentParser):
     """argparse with our manner of refusing: one line and exit code 2."""
@@ -93,6 +95,7 @@ def app_parser() -> Parser:
     add("--auth", metavar="USER:PASS", help="ask visitors for this name and password")
     add("--mcp", action="store_true", help="offer the named endpoints as MCP tools too")
     add("--inception", metavar="FILE", help="Inception-v3's weights, for FID in Evaluate (INCEPTION; default: own features)")
+    add("--quota", metavar="MB", help="megabytes for what visitors upload and make (QUOTA; default: 2000, or half of what is free)")
     add("--test", action="store_true", help="run the tests; more for pytest after --")
     return parser
 
@@ -134,6 +137,9 @@ def options(args: argparse.Namespace) -> Options:
         stop("--auth needs a name and a password as USER:PASS, neither of them empty.")
     if args.auth and args.mcp:
         stop("--mcp asks nobody for the password of --auth, so that all tools would be open; leave one of them out.")
+    quota = args.quota or from_environment("QUOTA")
+    if quota is not None and not (quota.isascii() and quota.isdigit() and int(quota) >= LEAST):
+        stop(f"--quota is {quota!r}; it must be a whole number of megabytes, {LEAST} or more.")
     root = (args.root_path or from_environment("ROOT_PATH", "GRADIO_ROOT_PATH") or "").strip("/")
     return Options(
         model=known(args.model),
@@ -147,6 +153,7 @@ def options(args: argparse.Namespace) -> Options:
         dtype=args.dtype,
         prediction=args.prediction,
         inception=known(args.inception or from_environment("INCEPTION"), "--inception", "Inception-v3's .safetensors file"),
+        quota=None if quota is None else int(quota),
     )
 
 

@@ -1,7 +1,7 @@
 """How the app is started: the frozen answer to "which model, on which address, for whom".
 
 Standard library only, so that the command line answers at once and can be read before anything is installed.
-An argument wins over the environment (HOST, PORT, ROOT_PATH, then Gradio's own names, which a Space sets; INCEPTION).
+An argument wins over the environment (HOST, PORT, ROOT_PATH, then Gradio's own names, which a Space sets; INCEPTION, QUOTA).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Options:
     dtype: str = "auto"
     prediction: str | None = None  # what the network predicts, where its files do not say: "eps" or "v"
     inception: str | None = None  # weights of Inception-v3 for Evaluate; None: our own networks' features
+    quota: int | None = None  # megabytes for what visitors upload and make; None: 2,000, but no more than half the disk's room
 
     @property
     def shared(self) -> bool:

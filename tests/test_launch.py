@@ -211,7 +211,7 @@ def test_the_exit_code_of_the_tests_is_passed_through(house: Path) -> None:
 
 
 def parsed(monkeypatch: pytest.MonkeyPatch, *args: str, **environment: str) -> Options:
-    for name in ("HOST", "PORT", "ROOT_PATH", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_ROOT_PATH", "INCEPTION"):
+    for name in ("HOST", "PORT", "ROOT_PATH", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_ROOT_PATH", "INCEPTION", "QUOTA"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -239,6 +239,18 @@ def test_the_weights_of_inception_come_from_the_option_or_the_environment(monkey
     assert parsed(monkeypatch).inception is None
     assert parsed(monkeypatch, INCEPTION=str(other)).inception == str(other)
     assert parsed(monkeypatch, "--inception", str(one), INCEPTION=str(other)).inception == str(one)
+
+
+def test_the_quota_of_visitors_files_is_a_whole_number_of_megabytes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parsed(monkeypatch).quota is None
+    assert parsed(monkeypatch, QUOTA="500").quota == 500
+    assert parsed(monkeypatch, "--quota", "64", QUOTA="500").quota == 64
+    for wrong in ("63", "0", "-1", "1e3", "1.5", "lots", "²"):
+        with pytest.raises(SystemExit):
+            parsed(monkeypatch, f"--quota={wrong}")
+        assert "whole number of megabytes, 64 or more" in capsys.readouterr().err
 
 
 def test_share_and_auth_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ class Limits:
             return await self.app(scope, receive, send)
         path, address = scope["path"].rstrip("/"), scope["client"][0] if scope.get("client") else ""
         if ICON.search(path):
-            return await _answer(send, 404, "There is no such page.")
+            return await refuse(send, 404, "There is no such page.")
         if MCP.search(path):  # Gradio calls the tool from here with the caller's headers, and nothing else tells one from another
             scope = scope | {"headers": [*scope["headers"], (CALLER.encode(), address.encode())]}
         upload, post = path.endswith("/upload"), scope["method"] == "POST"
@@ -64,9 +64,9 @@ class Limits:
         most = self.bounds.upload if upload else self.bounds.json
         stated = dict(scope["headers"]).get(b"content-length", b"0")
         if not stated.isdigit() or int(stated) > most:
-            return await _answer(send, 413, f"A request may have at most {most // 10**6} MB; send less.")
+            return await refuse(send, 413, f"A request may have at most {most // 10**6} MB; send less.")
         if refused := self._refused(address, int(stated), login, upload and post):
-            return await _answer(send, *refused)
+            return await refuse(send, *refused)
 
         async def answer(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -85,7 +85,7 @@ class Limits:
         if not (STREAM.search(path) and scope["method"] == "GET"):
             return await self.app(scope, body, answer)
         if self._open.total() >= self.bounds.streams or self._open[address] >= self.bounds.streams_each:
-            return await _answer(send, 503, "Too many pages are open at once; close some, and reload this one.")
+            return await refuse(send, 503, "Too many pages are open at once; close some, and reload this one.")
         self._open[address] += 1
         try:
             await self.app(scope, body, answer)
@@ -165,7 +165,8 @@ def _spoiled(receive: Callable[[], Awaitable[Any]], content_type: bytes) -> Call
     return spoiled
 
 
-async def _answer(send: Any, status: int, sentence: str) -> None:
+async def refuse(send: Any, status: int, sentence: str) -> None:
+    """Answer a request with why not."""
     body = b'{"detail": "%s"}' % sentence.encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -48,7 +48,7 @@ class Studio:
 @contextlib.contextmanager
 def served(pipe: Any, **options: Any) -> Iterator[Studio]:
     """The app as `serve` opens it, on a free port of this machine."""
-    from studio.app import build, profile
+    from studio.app import build, own_files, profile
     from studio.options import Options
     from studio.service.engine import Engine
 
@@ -56,7 +56,7 @@ def served(pipe: Any, **options: Any) -> Iterator[Studio]:
     engine = Engine(slow)  # type: ignore[arg-type]
     demo = build(engine)
     try:
-        demo.launch(**profile(Options(port=free_port(), **options)), prevent_thread_lock=True, quiet=True)
+        demo.launch(**profile(Options(port=free_port(), **options), own_files(demo)), prevent_thread_lock=True, quiet=True)
         yield Studio(demo.local_url, engine, slow, demo)
     finally:
         engine.close()

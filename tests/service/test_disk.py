@@ -4,6 +4,8 @@ import errno
 import os
 import shutil
 import subprocess
+import time
+from io import BytesIO
 from pathlib import Path
 
 import httpx
@@ -11,8 +13,9 @@ import pytest
 
 from core.recipe import Recipe
 from studio.formats import png, whole
+from studio.service.quota import PAUSE
 from studio.widgets.controls import fault
-from tests.service.pages import API, script
+from tests.service.pages import API, script, served
 from tests.service.test_start import model, started  # noqa: F401
 
 
@@ -44,6 +47,28 @@ def test_a_disk_that_fills_up_costs_a_sentence_and_recovers(small_disk, model, t
         assert event == "complete" and httpx.get(data[0]["url"]).content.endswith(b"IEND\xaeB`\x82")
         whole = [path.read_bytes() for path in small_disk.rglob("*.png")]
         assert whole and all(data.endswith(b"IEND\xaeB`\x82") for data in whole)  # nothing half-written, nor empty
+
+
+def test_what_visitors_upload_and_make_keeps_to_its_quota_while_the_page_keeps_its_own(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    long_ago = (time.time() - 3000,) * 2
+    with served(tiny, quota=64) as studio:
+        own = {path for path in tmp_path.rglob("*") if path.is_file()}
+        assert own  # the picture that Latents begins with
+        for number in range(8):
+            file = BytesIO(bytes([number]) * 14_000_000)
+            sent = httpx.post(f"{studio.url}{API}/upload", files={"files": (f"{number}.png", file)}, timeout=60)
+            if sent.status_code == 507:
+                break
+        assert number == 4 and "64 MB" in sent.json()["detail"] and "try again" in sent.json()["detail"]
+        for path in tmp_path.rglob("*"):
+            os.utime(path, long_ago)
+        time.sleep(PAUSE)
+        assert script(studio.url, "generate", prompt="a cat", seed=1, steps=2)[0] == "complete"
+        assert sum(path.stat().st_size for path in tmp_path.rglob("*.png")) < 48_000_000
+        assert all(path.exists() for path in own)
+        sent = httpx.post(f"{studio.url}{API}/upload", files={"files": ("new.png", b"x" * 1_000_000)}, timeout=60)
+        assert sent.status_code == 200 and Path(sent.json()[0]).exists()
 
 
 def test_a_picture_is_not_begun_where_there_is_no_room_for_it(tiny, tmp_path, monkeypatch):
