@@ -66,6 +66,17 @@ window.studio = (() => {
     read();
   });
 
+  // The words that a tab begins with are there to be replaced: whoever comes to them for the first time finds them marked.
+  const met = new WeakSet();
+  for (const arrival of ["focusin", "click"]) {
+    document.addEventListener(arrival, ({ target: box }) => {
+      if (!box.matches?.("#prompt textarea, #film-prompt textarea") || met.has(box)) return;
+      box.select();
+      if (arrival === "click") met.add(box);
+    });
+    document.addEventListener("input", ({ target: box }) => met.add(box));
+  }
+
   let soon;
   const renew = () => {
     clearTimeout(soon);

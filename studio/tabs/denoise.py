@@ -29,7 +29,7 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     """Lay out the tab and connect it with the engine."""
     with gr.Row(elem_id="film-desk"):
         with gr.Column(elem_id="film-ask"):
-            prompt = prompt_box("film-prompt")
+            prompt = prompt_box("film-prompt", controls.examples(engine)[0])
             with gr.Row(elem_id="film-buttons"):
                 go = gr.Button("Generate", variant="primary", elem_id="film-go")
                 halt = gr.Button("Stop", interactive=False, elem_id="film-stop")
@@ -81,9 +81,9 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     return Settings(fields, sampler, rest=rest, made=made)
 
 
-def prompt_box(elem_id: str) -> gr.Textbox:
+def prompt_box(elem_id: str, value: str = "") -> gr.Textbox:
     """The shared prompt box under this tab's own name, without the page's focus."""
-    box = controls.prompt_box()
+    box = controls.prompt_box(value)
     box.elem_id, box.autofocus = elem_id, False
     return box
 

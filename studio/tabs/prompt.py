@@ -20,20 +20,19 @@ from studio.widgets.base import ENGINE, PRIVATE, asset, scripts
 from studio.widgets.settings import Settings
 
 IDLE = {"state": "idle", "line": "Say what you would like to see, and press Generate."}
-ANYBODYS = ("a red apple", "a cat on a chair", "a lighthouse at night", "a blue car")  # for a model that brings no examples
 QUICK: dict[str, Any] = PRIVATE | {"concurrency_limit": None}  # no device is needed
 
 
 def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     """Lay out the tab and connect it with the engine."""
+    tried = controls.examples(engine)
     with gr.Row(elem_id="desk"):
         with gr.Column(elem_id="ask"):
-            prompt = controls.prompt_box()
+            prompt = controls.prompt_box(tried[0])
             with gr.Row(elem_id="buttons"):
                 go = gr.Button("Generate", variant="primary", elem_id="generate")
                 halt = gr.Button("Stop", interactive=False, elem_id="stop")
-            tried = [[text] for text in engine.pipe.extras.examples or ANYBODYS]
-            gr.Examples(tried, [prompt], label="Try", api_visibility="private")
+            gr.Examples([[text] for text in tried], [prompt], label="Try", api_visibility="private")
         with gr.Column(elem_id="show"):
             stage, visit, text, link, reader = shown()
         with gr.Column(elem_id="settings"):

@@ -165,8 +165,8 @@ def steps_page(own: Schedule, offset: int) -> dict[str, Any]:
 
 def link_to(name: Any, sigmas: tuple[float, ...]) -> str:
     """The query that opens these levels where pictures are made."""
-    schedule = name if name in SCHEDULES else None
-    return to_query(Recipe(prompt="", sigmas=sigmas, steps=len(sigmas) - 1, schedule=schedule), tab="denoise")
+    own = {"schedule": name} if name in SCHEDULES else {}
+    return to_query(Recipe(prompt="", sigmas=sigmas, steps=len(sigmas) - 1, **own), {"sigmas", "steps", *own}, tab="denoise")
 
 
 # ------------------------------------------------------------------------------------------------------- noising

@@ -27,6 +27,7 @@ from studio.service.limits import CALLER
 
 log = logging.getLogger(__name__)
 
+ANYBODYS = ("a red apple", "a cat on a chair", "a lighthouse at night", "a blue car")  # for a model that brings no examples
 MODELS_OWN = "model"  # a drop-down cannot hold None
 SCALE_JS = "g => `γ ${g} = CFG scale ${Math.round((1 + Number(g)) * 1e6) / 1e6}`"
 
@@ -37,10 +38,15 @@ def help_of(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def prompt_box() -> gr.Textbox:
+def examples(engine: Engine) -> tuple[str, ...]:
+    """Prompts that the model does well, the first of them what a tab begins with: one press away from a picture."""
+    return engine.pipe.extras.examples or ANYBODYS
+
+
+def prompt_box(value: str = "") -> gr.Textbox:
     """Where the words go in; Enter asks for the picture."""
     return gr.Textbox(
-        "", label="Prompt", placeholder="a red apple", lines=1, max_lines=6, max_length=MAX_TEXT, submit_btn=False,
+        value, label="Prompt", placeholder="a red apple", lines=1, max_lines=6, max_length=MAX_TEXT, submit_btn=False,
         autofocus=True, elem_id="prompt",
     )  # fmt: skip
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from core import load_pipeline
 from core.recipe import Recipe
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import PATIENCE, choose
 
 HOSTILE = "<img src=x onerror=window.hits=1>${window.hits=1}{{window.hits=1}}"
 PIXELS = """node => {
@@ -38,6 +39,29 @@ def toast(page: Any) -> str:
     found = page.locator(".toast-body").first
     found.wait_for()
     return str(found.inner_text())
+
+
+def test_the_first_press_of_all_makes_a_picture_of_words_that_the_model_does_well(open_page: Any) -> None:
+    page = open_page()
+    page.wait_for_function("window.studio?.open")
+    page.locator("#generate").click()
+    page.wait_for_selector(DONE)
+    assert page.locator("#stage img").get_attribute("alt") == load_pipeline(device="cpu").extras.examples[0]
+
+
+def test_who_types_on_arrival_or_after_a_first_click_replaces_the_words_that_stood_there(open_page: Any) -> None:
+    page = open_page()
+    page.wait_for_function("window.studio?.open")
+    page.keyboard.type("a whale")
+    assert page.locator("#prompt textarea").input_value() == "a whale"
+    page.locator("#prompt textarea").click(position={"x": 5, "y": 15})
+    page.keyboard.press("Home")
+    page.keyboard.type("not ")
+    assert page.locator("#prompt textarea").input_value() == "not a whale"
+    choose(page, "Denoise")
+    page.locator("#film-prompt textarea").click()
+    page.keyboard.type("a frog")
+    assert page.locator("#film-prompt textarea").input_value() == "a frog"
 
 
 @pytest.mark.parametrize("size", ["projector", "tablet", "phone"])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -79,11 +80,15 @@ def peak():  # of this program; ru_maxrss would keep the peak of whoever started
 decode(Path(sys.argv[1]).read_bytes()), read_png(Path(sys.argv[1]))  # what a first picture brings into memory is no bomb's
 for bomb in sys.argv[2:]:
     for opening in (decode, read_png):
-        before, began = peak(), time.process_time()
-        try:
-            opening(bomb)
-        except UserError as error:
-            print(time.process_time() - began, peak() - before, error, sep="|")
+        before, spent = peak(), []
+        for _ in range(3):
+            began = time.process_time()
+            try:
+                opening(bomb)
+            except UserError as error:
+                spent.append(time.process_time() - began)
+                said = error
+        print(min(spent), peak() - before, said, sep="|")
 """
 
 
@@ -164,6 +169,16 @@ def exif(*tags: tuple[int, int, int, bytes], inner: tuple[tuple[int, int, int, b
     return b"Exif\0\0MM\0*\0\0\0\x08" + table((*tags, (0x8769, 4, 1, struct.pack(">I", where)))) + table(inner)
 
 
+def spent_on(opening: Callable[[bytes], object], bomb: bytes) -> float:
+    """Seconds of the processor for what is refused or ignored."""
+    began = time.process_time()
+    try:
+        opening(bomb)
+    except UserError as error:
+        assert "PNG, JPEG or WebP" in str(error)
+    return time.process_time() - began
+
+
 def test_bombs_beside_the_pixels_are_refused_or_ignored_quickly() -> None:
     text = zlib.compress(bytes(100_000_000), 9)
     jpeg, many = saved(flag(), "JPEG"), tuple((tag, 1, 1, b"\7\0\0\0") for tag in range(65_534))
@@ -180,12 +195,7 @@ def test_bombs_beside_the_pixels_are_refused_or_ignored_quickly() -> None:
         *(saved(flag(), kind, exif=data) for kind in ("PNG", "WEBP") for data in (exif(*many[:-1]), exif(inner=many))),
     ):
         for opening in (decode, read_png):
-            began = time.process_time()
-            try:
-                opening(bomb)
-            except UserError as error:
-                assert "PNG, JPEG or WebP" in str(error)
-            assert time.process_time() - began < 0.2
+            assert min(spent_on(opening, bomb) for _ in range(3)) < 0.2, (opening.__name__, bomb[:60])  # others' work may slow one
 
 
 @given(st.integers(0, 65_535), st.integers(0, 2**32 - 1), st.binary(min_size=4, max_size=4), st.sampled_from(["JPEG", "WEBP"]))

@@ -130,7 +130,7 @@ def test_a_spacing_that_cannot_place_so_many_steps_says_so_in_its_row() -> None:
 
 
 def test_typed_levels_open_as_a_link() -> None:
-    assert link_to("cosine", (9.0, 1.0, 0.0)) == "v=1&tab=denoise&prompt=&schedule=cosine&sigmas=9%2C1%2C0&steps=2"
+    assert link_to("cosine", (9.0, 1.0, 0.0)) == "v=1&tab=denoise&schedule=cosine&sigmas=9%2C1%2C0&steps=2"
 
 
 # ------------------------------------------------------------------------------------------------------- noising, time
