@@ -118,7 +118,8 @@ def test_a_link_with_everything_broken_opens_with_defaults_and_one_notice(open_p
     wrong = ("another version", "steps", "seed", "sampler", "hide", "view.page", "gamma", "width")
     assert all(word in toast(page) for word in wrong)
     assert page.locator(".toast-body").count() == 1
-    assert value(page, "#film-steps input[type=number]") == "20" and value(page, "#film-prompt textarea") == load_pipeline(device="cpu").extras.examples[0]
+    assert value(page, "#film-steps input[type=number]") == "20"
+    assert value(page, "#film-prompt textarea") == load_pipeline(device="cpu").extras.examples[0]
 
 
 def test_hostile_words_in_a_link_are_words(open_page: Any) -> None:
