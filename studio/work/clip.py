@@ -134,12 +134,13 @@ def taught(pipe: TextToImage, seed: int) -> Work:
     now: Course | None = None
     for now in contrast.taught(data, seed):
         done = max(now.step / contrast.MOST_STEPS, now.seconds / contrast.MOST_SECONDS)
-        yield Partial(course(now), f"step {now.step}: {now.step * now.size} pictures seen", min(1.0, done))
+        line = f"step {now.step}: {percent(now.right[-1][1])} of those held out find their caption"
+        yield Partial(course(now), line, min(1.0, done))
     assert now is not None
     held = len(now.cosines)
     line = (f"From {now.losses[0][1]:.3f} (2·ln {now.size} = {2 * math.log(now.size):.3f}) to {tail(now):.3f}; τ from 1 to "
             f"{now.tau:.2f}. Of {held} pictures that it never learnt from, {percent(now.right[-1][1])} find their caption; by "
-            f"chance {100 / held:.0f} %.")  # fmt: skip
+            f"chance 1/{held}, {100 / held:.1f} %.")  # fmt: skip
     return course(now) | {"line": line}
 
 

@@ -156,6 +156,17 @@ def test_text_that_came_in_some_other_way_would_refute_cross_attention(tiny: Tex
         hook.remove()
 
 
+def test_what_a_tiny_clip_retrieves_stands_beside_the_loss_and_decides_nothing(
+    tiny: TextToImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.claims.attending.TAUGHT", 1)
+    finding = CLAIMS["clip_loss"].finding(tiny)
+    assert finding.verdict == CONFIRMED and re.search(r"2 held-out pictures .* among 2; by chance 50.0 %\.$", finding.told)
+    monkeypatch.setitem(tiny.extras.__dict__, "training", type(tiny.extras.training)(tiny.extras.training.latents[:0], ()))
+    without = CLAIMS["clip_loss"].finding(tiny)
+    assert (without.verdict, without.value) == (CONFIRMED, finding.value) and "too few for a tiny CLIP" in without.told
+
+
 def test_seconds_on_no_line_are_not_followed_to_a_thousand_steps(tiny: TextToImage, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     monkeypatch.setattr("time.perf_counter", lambda: float(random.uniform(0, 100)))

@@ -91,6 +91,25 @@ def test_before_anything_is_learnt_the_loss_is_2_ln_n(seed: int) -> None:
     assert first.size == 32 and first.losses[0][1] == pytest.approx(2 * math.log(32), rel=0.01)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_before_anything_is_learnt_held_out_pictures_find_their_caption_by_chance(seed: int) -> None:
+    data = colours()
+    (first,) = contrast.taught(data, seed, steps=0)
+    assert torch.equal(first.cosines, contrast.examined(contrast.tiny(data.words, seed), data)[0])
+    ((_, share),) = first.right
+    assert share.low <= 1 / 32 <= share.high
+
+
+def test_no_batch_has_a_held_out_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, batches, learnt = colours(), list[np.ndarray](), contrast.learnt
+    monkeypatch.setattr(contrast, "learnt", lambda *given: batches.append(given[-1]) or learnt(*given))
+    list(contrast.taught(data, steps=60))
+    seen = set(np.concatenate(batches).tolist())
+    assert all(len(set(data.concept[rows])) == 32 for rows in batches)
+    assert seen == set(range(len(data.captions))) - set(data.held.tolist())  # and every other is learnt from
+    assert not {data.captions[row] for row in data.held} & {data.captions[row] for row in seen}
+
+
 def test_it_learns_to_match_pictures_that_it_never_saw() -> None:
     *_, last = contrast.taught(colours(), steps=150)
     assert last.losses[-1][1] < 0.7 * last.losses[0][1] and last.right[-1][1].low > 4 / 32 and last.right[0][1].value <= 4 / 32
@@ -123,7 +142,10 @@ def test_the_same_seed_gives_the_same_course() -> None:
 def test_held_out_pictures_are_not_learnt_from_and_their_names_are(pipe: TextToImage) -> None:
     data = contrast.lesson(pipe)
     learnt = np.concatenate(data.learnt)
-    assert not set(learnt) & set(data.held) and set(data.concept[data.held]) == set(data.concept[learnt])
+    assert not set(learnt) & set(data.held) and sorted(data.concept[data.held]) == sorted(set(data.concept[learnt]))
+    assert not {data.captions[row] for row in data.held} & {data.captions[row] for row in learnt}
+    assert np.array_equal(data.held, contrast.lesson(pipe).held)
+    assert len({tuple(contrast.lesson(pipe, seed).held) for seed in range(5)}) > 1
     assert data.pictures.shape == (12, 3, 16, 16) and data.pictures.abs().max() <= 1
     assert len(list(contrast.taught(data, steps=2))) == 2  # a batch smaller than the usual
 
@@ -132,6 +154,12 @@ def test_captions_become_numbers_of_their_words_closed_by_nought() -> None:
     ids, words = contrast.spelled(["red apple, flat", "Red cat", "x " * 40])
     assert ids[0, :4].tolist() == [1, 2, 3, 0] and ids[1, :3].tolist() == [1, 4, 0] and words == 6
     assert ids[2].tolist() == [5] * 11 + [0]
+
+
+@pytest.mark.slow
+def test_on_the_pictures_that_ship_it_finds_several_times_as_many_captions_as_chance() -> None:
+    *_, last = contrast.taught(contrast.lesson(load_pipeline(device="cpu")), steps=400, seconds=math.inf)
+    assert len(last.cosines) == contrast.CONCEPTS and last.right[-1][1].low > 2 / contrast.CONCEPTS
 
 
 def test_too_few_pictures_are_refused(pipe: TextToImage, monkeypatch: pytest.MonkeyPatch) -> None:

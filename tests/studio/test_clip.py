@@ -72,6 +72,7 @@ def test_a_training_shows_its_curves_from_the_first_step_on(pipe: TextToImage, m
     loss, held = seen[0].view["charts"]
     assert loss["series"][0]["points"][0][0] == 0 and loss["series"][1]["points"][0][1] == pytest.approx(2 * math.log(2), rel=1e-5)
     assert held["series"][1]["points"][0][1] == 0.5 and [event.part for event in seen] == sorted(event.part for event in seen)
+    assert all("of those held out find their caption" in event.line for event in seen) and "by chance 1/2, 50.0 %." in view["line"]
     assert len(view["shares"]["v"]) == view["shares"]["n"] ** 2 and view["line"].startswith("From ")
 
 
