@@ -14,7 +14,7 @@ from core import Recipe, load_pipeline
 from core.claims import CLAIMS, CONFIRMED, OPEN, REFUTED, THEMES, VERDICTS, Claim, Finding, Progress, claim, decided, together
 from core.claims.assuming import times
 from core.claims.guiding import steered
-from core.claims.latents import WEIGHTS
+from core.claims.latents import WEIGHTS, by_the_clock
 from core.claims.networks import by_level, told_alone
 from core.claims.sampling import posterior
 from core.claims.table import document, expected, number, renewed, rows, shown, verdicts
@@ -172,6 +172,28 @@ def test_seconds_on_no_line_are_not_followed_to_a_thousand_steps(tiny: TextToIma
     monkeypatch.setattr("time.perf_counter", lambda: float(random.uniform(0, 100)))
     finding = CLAIMS["thousand_calls"].finding(tiny)
     assert finding.verdict == OPEN and "busy" in finding.told
+
+
+def test_evaluations_on_latents_and_on_pixels_are_timed_by_turns_unless_they_are_too_long(
+    tiny: TextToImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides: list[int] = []
+    monkeypatch.setattr("core.claims.latents.once", lambda network, side, context: sides.append(side) or side / 100)
+    small, large = tiny.size // tiny.vae.factor, tiny.size
+    told = CLAIMS["cheaper_latents"].finding(tiny).told
+    assert sides == [small, *[small, large] * 3] and f": {large / small:.3g} times as long" in told
+    monkeypatch.setattr("core.claims.latents.MOST_TIMED", 0)
+    assert "too long to be timed" in CLAIMS["cheaper_latents"].finding(tiny).told and len(sides) == 7
+
+
+@pytest.mark.parametrize(
+    ("pixels", "decides"),
+    [((0.5, 0.4, 0.6), [CONFIRMED]), ((0.05, 0.04, 0.06), [OPEN]), ((0.5, 0.4, 2.0), []), ((0.0, 0.4, 0.5), [])],
+)
+def test_a_coarse_or_unsteady_clock_decides_nothing_about_latents(pixels: tuple[float, ...], decides: list[str]) -> None:
+    told, decided_ = by_the_clock(np.stack([np.full(3, 0.01), pixels], 1))
+    assert decided_ == decides and (BUSY in told) != bool(decides)
+    assert not decides or f"{pixels[0] / 0.01:.3g} times as long" in told
 
 
 def test_training_that_the_clock_ended_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
