@@ -105,6 +105,18 @@ def test_the_table_of_the_headline_claims_fills_row_by_row_and_can_be_stopped(op
     page.wait_for_selector("#headlines-go:enabled")
 
 
+@pytest.mark.parametrize("size", ["projector", "phone"])
+def test_the_headline_table_and_its_line_stand_before_the_pictures_that_they_were_measured_on(open_page: Any, size: str) -> None:
+    page = opened(open_page, "headlines", size, "&view.table_captions=2")
+    page.locator("#headlines-go").click()
+    page.locator(".headlines .strips img").first.wait_for(timeout=LONG)
+    page.locator("#headlines-stop").click()
+    page.wait_for_selector("[data-state=stopped] > .headlines", timeout=LONG)
+    down = (".headlines + .g-line", ".headlines table >> nth=0", ".headlines table >> nth=1", ".headlines .strips")
+    tops = [page.locator(one).bounding_box()["y"] for one in down]
+    assert tops == sorted(tops), dict(zip(down, tops, strict=True))
+
+
 def test_a_link_opens_a_part_with_what_it_sets(open_page: Any) -> None:
     page = opened(open_page, more="&view.damage=noise&view.noise=0.6&view.foreseen=recall,precision")
     page.locator("#evaluate-noise").wait_for()
