@@ -150,7 +150,7 @@ def classifier_free_guidance() -> Finding:
     unit="× error", paper="2207.12598",
     note="A network that always heard c answers something to ∅ all the same, and with its condition alone (γ = 0) it does well: "
          "what fails is guidance.",
-    link="?v=1&tab=labs&view.page=train&view.what=emoji&view.rounds=480",
+    link="?v=1&tab=labs&view.page=train&view.what=emoji&view.rounds=480&view.drop=0.5",
 )  # fmt: skip
 def dropping_the_condition() -> Generator[Progress, None, Finding]:
     """Train small networks on an exact ring with c dropped never, one time in ten and one in two; measure ε(x,t,∅) against the

@@ -159,8 +159,8 @@ def verdict(far: Far, drop: float) -> str:
     if not tried:
         return "There was no time to try guidance on both networks."
     without, dropped = (far[p, tried[-1]] for p in (0.0, drop))
-    return (f"At γ = {tried[-1]:g} the pictures lie {within(without)} from the nearest training picture if no caption was dropped, "
-            f"{within(dropped)} if {100 * drop:.0f} % were.")  # fmt: skip
+    return (f"At γ = {said(tried[-1])} the pictures lie {within(without)} from the nearest training picture if no caption was "
+            f"dropped, {within(dropped)} if {100 * drop:.0f} % were.")  # fmt: skip
 
 
 def within(value: Interval) -> str:

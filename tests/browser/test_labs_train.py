@@ -123,6 +123,7 @@ def test_emoji_are_learnt_by_two_networks(open_page: Any, size: str) -> None:
     page.locator("#few-go").click()
     page.locator(".few svg.chart").first.wait_for(timeout=2 * PATIENCE)
     assert "At γ = 6" in state(page, "few", "done")
+    assert page.locator(".few + .g-line").bounding_box()["y"] < page.locator(".few").bounding_box()["y"]  # nearer to the button
     assert page.locator(".few .near img").count() == 4 and page.locator(".few .four").count() == 8
     assert fits(page)
 

@@ -82,6 +82,11 @@ def test_every_step_opens_a_state_that_the_app_has(settings: Mapping[str, Settin
     assert one.of_link(link)[2] == [] and link.view.get(PAGE, "") in ("", *one.page_ids)
 
 
+def test_the_lesson_on_dropped_captions_trains_as_the_claim_that_answers_its_question_says() -> None:
+    step = lessons()[3].steps[2]
+    assert step.link == CLAIMS[step.claims[0]].link and "half the time" in step.asks and "view.drop=0.5" in step.link
+
+
 def test_predicting_running_and_explaining_are_in_every_short_lesson() -> None:
     for lesson in lessons()[:5]:
         text = " ".join(step.heading + step.text for step in lesson.steps)
