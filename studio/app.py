@@ -53,8 +53,20 @@ def build(engine: Engine) -> gr.Blocks:
         page.connect(demo, engine, head, tabs, settings)
         gr.api(models.endpoint(engine), api_name="models")
         demo.unload(controls.leaving(engine))
+        unshown(demo)
     demo.queue(api_open=False, max_size=128, default_concurrency_limit=MOST_WAITING, status_update_rate="auto")
     return demo
+
+
+def unshown(demo: gr.Blocks) -> None:
+    """Keep progress that is hidden from the widgets: else each that an event ever wrote to is renewed at all later events.
+
+    Opening the page writes to all of them, so the page would be busy for a third of a second whatever is pressed.
+    """
+    nowhere = [gr.State()]
+    for event in demo.fns.values():
+        if event.show_progress == "hidden":
+            event.show_progress_on = nowhere
 
 
 def theme() -> gr.themes.Base:
