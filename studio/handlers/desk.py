@@ -28,7 +28,7 @@ from studio.handlers.words import reading
 from studio.service.engine import Engine, cost
 from studio.service.jobs import LAST, Done, Failed, Job, Run
 from studio.widgets import controls
-from studio.widgets.settings import address_of, changed, shown
+from studio.widgets.settings import address_of, changed, held, shown
 from studio.widgets.uploads import uploaded
 
 REST = ("schedule", "end", "sigmas", "guidance", "rng", "width", "height", "tier", "branch")  # kept without a widget
@@ -176,9 +176,9 @@ class Desk:
         return [rest, "", *values, recipe.sampler, *knobs]
 
     def in_force(self, rest: dict[str, Any]) -> list[Any]:
-        """The line about settings without a control, and the button that clears them."""
+        """The line about settings without a control, the button that clears them, and what the browser keeps of them."""
         line = restored.in_force(rest)
-        return [line, gr.update(visible=bool(line))]
+        return [line, gr.update(visible=bool(line)), held(rest)]
 
 
 def asked(recipe: Recipe, start: starts.Start | None, other: Any) -> list[Recipe]:

@@ -78,7 +78,7 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     again.click(desk.same_again, [at, shot], [probe_view, go, halt], **HERE)
     make.click(desk.export, [at, shot, form], [file, strip_view, go, halt], **HERE)
     gr.api(endpoint(engine), api_name="denoise", **ENGINE)
-    return Settings(fields, sampler, rest=rest, made=made)
+    return Settings(fields, sampler, view={"form": form}, rest=rest, made=made)
 
 
 def prompt_box(elem_id: str, value: str = "") -> gr.Textbox:

@@ -17,6 +17,7 @@ from studio.handlers.desk import Desk
 from studio.service.engine import Engine
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, PRIVATE, asset, scripts
+from studio.widgets.kept import unseen
 from studio.widgets.settings import Settings
 
 IDLE = {"state": "idle", "line": "Say what you would like to see, and press Generate."}
@@ -53,7 +54,7 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
         "prompt": prompt, "negative": negative, "spacing": spacing, "steps": steps, "gamma": gamma, "seed": seed,
         "batch": batch, "strength": strength,
     }  # fmt: skip
-    rest, made = gr.State({}), gr.State("")
+    rest, made, kept = gr.State({}), gr.State(""), unseen(gr.Textbox, "", "What has no control here", elem_id="rest")
     desk = Desk(engine, fields, sampler, stage, board, board_box, visit, reader, go, halt, text, link, made)
     inputs = [rest, board, other, *fields.values(), *sampler.inputs]
     outputs = [stage, go, halt, text, link, made, visit]
@@ -68,11 +69,11 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     visit.select(desk.reopen, None, [board, *filled], **QUICK).success(desk.generate, inputs, outputs, **press)
     reader.upload(desk.read, board, [reader, *filled], **QUICK)
     other.change(lambda text: gr.update(open=True) if text else gr.skip(), other, other_box, queue=False, **PRIVATE)
-    rest.change(desk.in_force, rest, [force, clear], queue=False, **PRIVATE)
-    clear.click(lambda: {}, None, rest, queue=False, **PRIVATE)
+    rest.change(desk.in_force, rest, [force, clear, kept], queue=False, **PRIVATE)
+    clear.click(lambda: {}, None, rest, **QUICK)  # past the queue, no state would be told of as changed
     gr.api(generate_endpoint(engine), api_name="generate", **ENGINE)
     gr.api(read_endpoint(engine), api_name="read_png", concurrency_limit=None)
-    return Settings(fields, sampler, view={"other": other}, rest=rest, made=made)
+    return Settings(fields, sampler, view={"other": other}, rest=rest, kept=kept, made=made)
 
 
 def shown() -> tuple[Any, ...]:

@@ -135,13 +135,15 @@ class Page:
         widgets: list[Any] = []
         odd: list[str] = []
         for name, one in self.settings.items():
-            values, rests[name] = one.restored({key.removeprefix(f"{name}."): saved[key] for key in saved}), {}
+            values = one.restored({key.removeprefix(f"{name}."): saved[key] for key in saved})
+            rests[name] = one.recalled(values)
             if name == tab and (link.given or link.view or link.places.get("hide")):
-                told, rests[name], odd = one.of_link(link)
+                told, rest, odd = one.of_link(link)
                 values = values if again else told
+                rests[name] = rests[name] if again and one.kept else rest
             widgets += one.updates(values, fresh=not reset)
         if not reset:
-            self.notice(link, odd, rests[tab])
+            self.notice(link, odd, {} if self.settings[tab].kept else rests[tab])  # where it is kept, it is shown too
         place = [self.first] if reset else kept.get("place") if again else [tab, link.view.get(PAGE)]
         held = [rests[name] for name, one in self.settings.items() if one.rest is not None]
         return [*self.selected(place), *lesson_of(link), *held, *widgets]

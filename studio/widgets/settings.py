@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 
+from core.errors import UserError
 from core.recipe import Recipe, allowed, clean_text
 from studio.formats.infotext import short
-from studio.formats.links import MOST_VALUE, Link, reachable, to_query
+from studio.formats.links import MOST_VALUE, Link, from_query, reachable, to_query
 from studio.widgets import controls
 
 PAGE = "page"  # the view name of the page within a tab
@@ -33,6 +35,7 @@ class Settings:
     view: Mapping[str, Any] = field(default_factory=dict)  # by name in a link, after "view."
     rest: gr.State | None = None  # takes the fields that a link gives and no widget holds
     pages: gr.Tabs | None = None  # the pages within the tab
+    kept: gr.Textbox | None = None  # what the browser keeps of `rest`, as the query of a link: see `held`
     made: gr.State | None = None  # the recipe of what is shown, as JSON: its seed may have been drawn, its branch made on the page
 
     @functools.cached_property
@@ -41,7 +44,8 @@ class Settings:
         sampler = self.sampler
         knobs = {f"knob.{owner}.{knob}": slider for (owner, knob), slider in sampler.knobs.items()} if sampler else {}
         chosen = {"sampler": sampler.choice} if sampler else {}
-        return {**self.fields, **chosen, **knobs, **{f"view.{name}": widget for name, widget in self.view.items()}}
+        kept = {"rest": self.kept} if self.kept else {}
+        return {**self.fields, **chosen, **knobs, **{f"view.{name}": widget for name, widget in self.view.items()}, **kept}
 
     @functools.cached_property
     def initial(self) -> dict[str, Any]:
@@ -64,6 +68,10 @@ class Settings:
             name: fitting(widget, saved.get(name), self.initial[name], name if name in self.fields else "")
             for name, widget in self.widgets.items()
         }
+
+    def recalled(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What the browser kept of `rest`, as far as a recipe may have it."""
+        return self.of_link(from_query(dict(parse_qsl(values.get("rest", "")))))[1]
 
     def of_link(self, link: Link) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
         """What the widgets hold by a link, what goes into `rest`, and the names of what this tab cannot use."""
@@ -89,7 +97,7 @@ class Settings:
                     odd.append(f"view.{name}")
             elif name != PAGE or text not in self.page_ids:
                 odd.append(f"view.{name}"[:40])
-        return values, rest, odd
+        return values | ({"rest": held(rest)} if self.kept else {}), rest, odd
 
     @property
     def page_ids(self) -> list[str]:
@@ -125,6 +133,15 @@ class Settings:
             gr.skip() if fresh and values[name] == self.initial[name] else changed(widget, values[name])
             for name, widget in self.widgets.items()
         ]
+
+
+def held(rest: Mapping[str, Any]) -> str:
+    """Fields without a widget as the query of a link; "" where there are none, or none that stand without the others."""
+    least = {} if "sigmas" in rest else {"steps": rest["branch"]["step"] + 1 if rest.get("branch") else 1}
+    try:
+        return to_query(Recipe(prompt="", **rest, **least), {*rest, *least}) if rest else ""
+    except UserError:
+        return ""
 
 
 def shown_by(made: str, asked: Recipe, drawn: bool) -> Recipe | None:

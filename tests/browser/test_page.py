@@ -181,6 +181,20 @@ def test_a_tab_chosen_before_the_page_has_what_was_kept_is_kept_too(open_page: A
     page.wait_for_function("window.studio?.open && studio.place()[0] === 'labs'")
 
 
+def test_what_has_no_control_is_kept_and_so_is_that_it_was_cleared(open_page: Any, studio: str) -> None:
+    page, said = ready(open_page("?v=1&prompt=a+cat&rng=cpu")), "document.querySelector('#in-force')?.innerText.includes('cpu')"
+    page.wait_for_function(said)
+    page.wait_for_timeout(500)  # kept by then
+    page.goto(studio)  # as it is after a restart without the link, or with what a dropped picture brought
+    ready(page).wait_for_function(said)
+    page.locator("#clear-rest").click()
+    page.wait_for_function(f"!{said}")
+    page.wait_for_timeout(500)
+    page.reload()
+    ready(page).wait_for_timeout(1000)
+    assert not page.evaluate(said) and page.locator(".toast-body").count() == 0
+
+
 def test_larger_type_and_dark_are_kept(open_page: Any) -> None:
     page = ready(open_page())
     size = "parseFloat(getComputedStyle(document.querySelector('#tabs [role=tab]')).fontSize)"

@@ -1,6 +1,7 @@
 """What a page opens with: the link's tab by the link, the rest as it was kept, and one notice about what could not be used."""
 
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,6 +69,16 @@ def test_a_reload_brings_back_what_was_changed_since_the_link_was_opened(page: P
     found, _ = opened(page, {"v": "1", "steps": "5", "rng": "cpu"}, kept)
     assert found["prompt.steps"] == 9 and (found["tab"], found["page"]) == ("schedules", "levels")
     assert found["rest"] == {"rng": "cpu"}  # no widget holds it, so the link still does
+
+
+def test_what_has_no_control_is_kept_where_the_page_shows_it_and_no_notice_repeats_it(page: Page) -> None:
+    shown = replace(page.settings["prompt"], kept=gr.Textbox("", render=False))
+    showing = replace(page, settings=page.settings | {"prompt": shown})
+    kept = KEPT | {"settings": {"prompt.rest": "v=1&width=64"}}
+    assert opened(showing, {}, kept)[0]["rest"] == {"width": 64} and opened(showing, {}, kept)[1] == ""
+    assert opened(showing, {"rng": "cpu"}, kept)[0]["rest"] == {"rng": "cpu"}  # a link decides
+    assert opened(showing, {"rng": "cpu"}, kept | {"again": True, "place": ["prompt"]})[0]["rest"] == {"width": 64}
+    assert opened(showing, {"rng": "cpu"}, KEPT | {"settings": {}, "again": True, "place": ["prompt"]})[0]["rest"] == {}  # cleared
 
 
 def test_reset_sets_every_widget_as_a_fresh_page_would_have_it(page: Page) -> None:

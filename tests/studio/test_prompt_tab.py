@@ -192,10 +192,10 @@ def test_every_event_has_its_state_on_the_stage(tmp_path: Path) -> None:
 
 
 def test_what_has_no_control_is_said_and_cleared_by_a_button(desk: Desk) -> None:
-    line, button = desk.in_force({"schedule": "sigmoid", "tier": "fast"})
+    line, button, _ = desk.in_force({"schedule": "sigmoid", "tier": "fast"})
     assert line == "Also in force: schedule sigmoid, tier fast." and button["visible"] is True
-    line, button = desk.in_force({})
-    assert line == "" and button["visible"] is False
+    line, button, kept = desk.in_force({})
+    assert line == kept == "" and button["visible"] is False
 
 
 def test_a_small_picture_brings_its_whole_recipe_back(desk: Desk, upload: dict) -> None:

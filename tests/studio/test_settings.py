@@ -1,5 +1,6 @@
 """What a tab states about its widgets, and what follows: links there and back, what a browser kept, what is legal."""
 
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import gradio as gr
@@ -12,7 +13,7 @@ from core.recipe import MAX_SEED, Recipe
 from core.sampling import SAMPLERS
 from studio.formats.links import from_query, reachable, to_run
 from studio.widgets import controls
-from studio.widgets.settings import Settings, fitting, marked
+from studio.widgets.settings import Settings, fitting, held, marked
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,22 @@ def test_whatever_a_browser_kept_every_widget_gets_what_it_can_hold(settings: Se
 def test_what_was_kept_comes_back(settings: Settings) -> None:
     kept = {"prompt": "a cat", "steps": 33, "view.names": ["y"], "knob.ddim.eta": 0.25}
     assert settings.restored(kept) == settings.initial | kept
+
+
+@pytest.mark.parametrize("rest", [
+    {}, {"sigmas": (9.0, 3.0, 0.0)}, {"width": 64, "height": 32, "rng": "cpu"}, {"width": 2048, "height": 2048},
+    {"guidance": {"interval": (0.3, 5.0), "rescale": 0.7}}, {"schedule": "cosine", "end": "first", "tier": "fast"},
+    {"branch": {"step": 700, "changes": {"gamma": 0.0}}},
+])  # fmt: skip
+def test_what_no_widget_holds_comes_back_too_where_the_browser_keeps_it(settings: Settings, rest: dict) -> None:
+    keeping = replace(settings, kept=gr.Textbox("", render=False))
+    found = keeping.recalled(keeping.restored({"rest": held(rest)}))
+    steps = 2 if "sigmas" in rest else 701 if "branch" in rest else 1
+    assert Recipe(prompt="", steps=steps, **found) == Recipe(prompt="", steps=steps, **rest) and found.keys() == rest.keys()
+    for junk in ("rng=gpu&width=7&steps=NaN", "<img src=x>", "v=8", "view.t=5&image=0123456789abcdef"):
+        assert keeping.recalled({"rest": junk}) == {}
+    values, told, _ = keeping.of_link(read("rng=cpu"))
+    assert keeping.recalled(values) == told == {"rng": "cpu"}
 
 
 def test_a_slider_reaches_as_far_as_its_value_and_back_again(settings: Settings) -> None:
