@@ -120,8 +120,7 @@ class Settings:
         recipe = controls.recipe_of(**{"prompt": ""} | asked)
         written = {name for name in asked if name in changed or name in (rest or ())} | ({"knobs"} if recipe.knobs else set())
         if made and (there := shown_by(made, recipe, drawn="seed" in self.fields and "seed" not in changed)):
-            recipe, written = there, written | {"seed"} | ({"branch"} if there.branch else set())
-        written |= {"prompt"} & asked.keys() if written else set()  # another model begins with other words
+            recipe, written = there, written | {"prompt", "seed"} | ({"branch"} if there.branch else set())
         view = {name: text_of(values[f"view.{name}"]) for name in self.view if f"view.{name}" in changed}
         if page in self.page_ids[1:]:
             view = {PAGE: page} | view
