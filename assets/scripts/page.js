@@ -19,6 +19,7 @@ window.studio = (() => {
   }, true);
   const place = () => [...document.querySelectorAll("[role=tab][aria-selected=true]")].filter((tab) => tab.offsetParent).map((tab) => tab.dataset.tabId);
 
+  const settings = {}; // of every widget: two tabs that keep theirs at the same time must not undo each other
   let looks = {}; // as it was turned last: what is kept at the same time must not turn it back
   const look = ({ projector, dark }) => {
     looks = { projector: Boolean(projector), ...(typeof dark === "boolean" ? { dark } : {}) };
@@ -102,12 +103,12 @@ window.studio = (() => {
       if (!open) return kept;
       await new Promise((done) => setTimeout(done, 50)); // a tab that was just chosen is marked by then
       if (document.body.dataset.panel === "share") renew();
-      const settings = Object.fromEntries(names.map((name, i) => [name, values[i]]));
-      return { ...kept, ...looks, query: location.search, place: place(), settings };
+      names.forEach((name, i) => { settings[name] = values[i]; });
+      return { ...kept, ...looks, query: location.search, place: place(), settings: { ...kept.settings, ...settings } };
     },
     turn(kept, name) {
       const dark = document.body.classList.contains("dark");
-      const next = { ...kept, ...looks, ...(name === "dark" ? { dark: !dark } : { projector: !root.classList.contains("projector") }) };
+      const next = { ...kept, ...looks, settings: { ...kept.settings, ...settings }, ...(name === "dark" ? { dark: !dark } : { projector: !root.classList.contains("projector") }) };
       look(next);
       return next;
     },

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POINTS = 200  # pieces that a curve is computed in: finer than a projector shows
-EVERY = 4  # of them one is always drawn, so that there is something to point at; more only where a straight piece would be seen
+EVERY = 8  # of them one is always drawn, so that there is something to point at; more only where a straight piece would be seen
 SEEN = 0.5 / 320  # of the height of a chart: half a pixel
 COLOURS = ("#6366f1", "#f97316", "#14b8a6", "#ec4899", "#84cc16", "#0ea5e9")  # told apart on light and on dark
 OWN, TYPED = "model", "your own"

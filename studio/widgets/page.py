@@ -93,11 +93,14 @@ def connect(demo: gr.Blocks, engine: Engine, head: Head, tabs: gr.Tabs, settings
     opening = demo.load(page.open, kept, outputs, js=BEGIN, **PRIVATE)
     head.turn.click(page.open, kept, outputs, js=TURN, **PRIVATE)
     head.reset.click(page.open, kept, outputs, js=AFRESH, **PRIVATE).then(page.told, **PRIVATE)
-    names = json.dumps(page.names)
-    moved = [widget.change for widget in widgets] + [each.select for each in (tabs, *inner)]
-    keep = f"(kept, ...values) => studio.keep(kept, {names}, values)"
-    gr.on(moved, None, [kept, *widgets], kept, js=keep, trigger_mode="always_last", **PRIVATE)
-    opening.then(None, js="() => studio.ready()", **PRIVATE).then(None, [kept, *widgets], kept, js=keep, **PRIVATE)
+    for name, one in settings.items():  # apart, since Gradio looks for each widget of an event in the whole page
+        own = list(one.widgets.values())
+        moved = [widget.change for widget in own] + ([one.pages.select] if one.pages else [])
+        gr.on(moved, None, [kept, *own], kept, js=keep(page.names_of(name)), trigger_mode="always_last", **PRIVATE)
+    tabs.select(None, kept, kept, js=keep([]), trigger_mode="always_last", **PRIVATE)
+    opening.then(None, js="() => studio.ready()", **PRIVATE).then(
+        None, [kept, *widgets], kept, js=keep(page.names), **PRIVATE
+    )
     for button, name in ((head.projector, "projector"), (head.dark, "dark")):
         button.click(None, kept, kept, js=f"kept => studio.turn(kept, '{name}')", **PRIVATE)
     head.share.click(None, js="() => { if (studio.panel('share')) studio.renew(); }", **PRIVATE)
@@ -105,6 +108,11 @@ def connect(demo: gr.Blocks, engine: Engine, head: Head, tabs: gr.Tabs, settings
     place = "(kept, ...rest) => [{place: studio.place(), lesson: studio.lesson.place}, ...rest]"
     head.renew.click(page.share, [kept, head.hide, *rests, *mades, *widgets], [head.link, head.hide, head.code], js=place,
                      queue=False, **PRIVATE)  # fmt: skip
+
+
+def keep(names: Sequence[str]) -> str:
+    """The function of the page that keeps the values of these widgets beside what is kept already."""
+    return f"(kept, ...values) => studio.keep(kept, {json.dumps(names)}, values)"
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,10 @@ class Page:
     @property
     def names(self) -> list[str]:
         """Every widget of every tab by name: denoise.seed."""
-        return [f"{tab}.{name}" for tab, one in self.settings.items() for name in one.widgets]
+        return [name for tab in self.settings for name in self.names_of(tab)]
+
+    def names_of(self, tab: str) -> list[str]:
+        return [f"{tab}.{name}" for name in self.settings[tab].widgets]
 
     def open(self, request: gr.Request, kept: Any) -> list[Any]:
         """What everything is set to when the page opens, or is reset: by the link, or as it was kept.
