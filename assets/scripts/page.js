@@ -75,8 +75,8 @@ window.studio = (() => {
       box.select();
       if (arrival === "click") met.add(box);
     });
-    document.addEventListener("input", ({ target: box }) => met.add(box));
   }
+  document.addEventListener("input", ({ target: box }) => met.add(box));
 
   let soon;
   const renew = () => {

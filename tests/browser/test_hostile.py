@@ -132,6 +132,7 @@ def test_hostile_words_of_a_prompt_that_are_switched_off_one_by_one_are_named_wo
     typed(page, f"cat {TEMPLATE}", "inside-prompt")
     page.locator("#switched-go").click()
     page.locator("[data-state=done] > .switched").wait_for(timeout=2 * PATIENCE)
+    assert "without “}}${”" in page.locator(".switched").inner_text()
     harmless(page)
 
 
