@@ -127,7 +127,7 @@ function drawNumbers(lane, frame) {
     ["‖x_t‖", short(norm.x)],
     ["‖x̂_0‖", norm.x0 === undefined ? "–" : short(norm.x0)],
     ["‖ε̂‖", norm.eps === undefined ? "–" : short(norm.eps)],
-    ["NFE, calls so far", String(frame.nfe)],
+    ["NFE, evaluations so far", String(frame.nfe)],
   ];
   const list = find(".numbers");
   if (list.children.length !== rows.length) {
@@ -201,8 +201,8 @@ function drawHand(lane, frame) {
     sheet: lane.hand.next });
   const corrected = hand.terms.some((term) => term.name === "correction");
   find(".hand .formula").textContent =
-    `x′ = α′ · x̂₀ + √(σ′² − s²) · ε̂ + s · z${corrected ? " + correction" : ""}     with α′ = ${short(frame.next.alpha)}, ` +
-    `σ′ = ${short(frame.next.sigma)}, s = ${short(hand.std)}`;
+    `x′ = α′ · x̂₀ + √(σ′² − std²) · ε̂ + std · z${corrected ? " + correction" : ""}     with α′ = ${short(frame.next.alpha)}, ` +
+    `σ′ = ${short(frame.next.sigma)}, std = ${short(hand.std)}`;
   fillTerms(find(".hand .terms"), terms);
   const grows = frame.alpha ? frame.next.alpha / frame.alpha : Infinity;
   const check = find(".hand .check");
@@ -220,10 +220,10 @@ function verdict(error, grows) {
 }
 
 function why(label, hand, corrected, strength) {
-  const noise = hand.std ? "The noise z is drawn anew from its seed and step." : "s = 0: no fresh noise, so this step is deterministic.";
+  const noise = hand.std ? "The noise z is drawn anew from its seed and step." : "std = 0: no fresh noise, so this step is deterministic.";
   const grey = "Grey is 0, and all tiles share one scale: the pictures add as the numbers do.";
   const strong = strength > 1 ? ` Only the correction is drawn ${strength} times as strong, so that it shows.` : "";
-  if (!corrected) return `${label}: exactly these terms. Euler, DDIM, Euler a and DDPM are this one formula with another s. ${noise} ${grey}`;
+  if (!corrected) return `${label}: exactly these terms. Euler, DDIM, Euler a and DDPM are this one formula with another std. ${noise} ${grey}`;
   const from = hand.back ? "from the predictions of earlier steps" : "from trial predictions inside this step";
   return `${label} takes Euler's step and adds a correction ${from}. ${noise} ${grey}${strong}`;
 }
@@ -242,7 +242,7 @@ function drawHalves(lane, frame) {
     { sign: "−", symbol: `${short(gamma)} · ε̂(no words)`, what: "without it, or with the negative prompt", norm: norm("uncond"), sheet: own("uncond") },
     { sign: "=", symbol: "ε̂", what: "guided", norm: norm("eps"), sheet: own("eps") },
   ]);
-  find(".halves .why").textContent = "Both are asked of the same x in one call, which counts as two network evaluations.";
+  find(".halves .why").textContent = "Both are asked of the same x together; that counts as two network evaluations.";
   if (lane.film.small && !lane.pictures.cond && !lane.asked.halves) {
     lane.asked.halves = true;
     trigger("develop", { id: lane.film.id, views: ["cond", "uncond"] });

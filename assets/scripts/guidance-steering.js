@@ -30,7 +30,7 @@ function walls(strips) {
   parts.choice.replaceChildren();
   parts.walls.replaceChildren();
   if (!scales.length) return;
-  make("span", "", parts.choice, "Pictures at scale s =");
+  make("span", "", parts.choice, "Pictures at scale w =");
   for (const scale of scales) {
     const button = make("button", "", parts.choice, short(scale));
     Object.assign(button, { type: "button", ariaPressed: String(scale === at) });

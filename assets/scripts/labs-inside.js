@@ -8,7 +8,7 @@ const SHORT = { conv: "conv", time: "time", resnet: "res", attention: "attn", do
 const SAYS = {
   conv: "A convolution between the latents and the first or last features.", time: "Tells every residual block the time t.",
   resnet: "GroupNorm, SiLU and a 3×3 convolution, twice, around a shortcut; in between it hears the time.",
-  attention: "Self-attention among the positions, cross-attention to the words, and a layer for each position.",
+  attention: "Self-attention among the positions, cross-attention to the words, then a feed-forward layer, the same at every position.",
   downsample: "A convolution with stride 2: half the height and width.", upsample: "Each pixel four times, then a convolution.",
 };
 const BOX = { w: 50, h: 44, gap: 10 };

@@ -1,4 +1,4 @@
-"""Assumption 3, the Markov chain: DDPM and DDIM visit the same laws by different walks.
+"""Assumption 3, the Markov chain: DDPM and DDIM visit the same distributions by different walks.
 
     DDPM forgets: each move draws fresh noise, and corr(x_t, x_T) = (alpha_T/alpha_t)·std(x_t)/std(x_T)                  (1)
     DDIM remembers: its walk is one-to-one, on a line even order-preserving: rank correlation 1                          (2)

@@ -81,7 +81,7 @@ def markov() -> Finding:
     kept = [made.memory(sampler, len(made.levels) - 1).value for sampler in range(2)]
     least = min(test.p for test in tests) * len(tests)  # Bonferroni
     told = (f"Given x_t, x_{{t+1}} and x_{{t−1}} correlate by {ddpm.value:.3f} in DDPM's noising, by {ddim.value:.3f} in DDIM's. "
-            f"Same laws: the greatest of {len(tests)} KS distances is {max(t.distance for t in tests):.3f} (p = "
+            f"Same distributions: the greatest of {len(tests)} KS distances is {max(t.distance for t in tests):.3f} (p = "
             f"{min(least, 1):.2f} over all). Rank correlation of the picture with its noise: {kept[0]:.3f} by DDPM, {kept[1]:.3f} "
             f"by DDIM, which draws nothing on the way.")  # fmt: skip
     holds = least > 0.01 and ddpm.low > -0.05 and ddpm.high < 0.05 and ddim.high < -0.5

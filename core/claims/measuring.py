@@ -19,7 +19,7 @@ DIMS, RUNS = 16, 8
     link="?v=1&tab=labs&view.page=evaluate&view.evaluate=metrics",
 )  # fmt: skip
 def frechet() -> Finding:
-    """The distance of Gaussians with known answers; of a set from itself; and of two samples of one law, for growing n."""
+    """The distance of Gaussians with known answers; of a set from itself; and of two samples of one distribution, for growing n."""
     identity, shift = np.eye(DIMS), np.zeros(DIMS)
     shift[0] = 2.0
     closed = 4 + DIMS * (3 - 1) ** 2  # means 2 apart, standard deviations 1 and 3
@@ -30,7 +30,7 @@ def frechet() -> Finding:
     found = {n: [float(frechet_distance(*random.standard_normal((2, n, DIMS)))) for _ in range(RUNS)] for n in sizes}
     value = over_runs(found[200])
     expected = 2 * frechet_floor(Gaussian(np.zeros(DIMS), identity), 200)
-    told = (f"Off the closed form by {off:.0e}; {itself:.0e} for a set and itself. Two samples of one law: "
+    told = (f"Off the closed form by {off:.0e}; {itself:.0e} for a set and itself. Two samples of one distribution: "
             f"{', '.join(f'{np.mean(found[n]):.2f} at n = {n}' for n in sizes)} (theory for 200: {expected:.2f}): lower is "
             f"nearer only "
             "at the same n.")  # fmt: skip

@@ -110,9 +110,8 @@ def bottleneck(pipe: TextToImage) -> Finding:
     asks="A constant input: what share of a transposed convolution's output is a checkerboard?",
     unit="share of the energy", paper="1505.04597",
     link="?v=1&tab=labs&view.page=inside&view.part=up_blocks.0.upsamplers.0",
-    note="Stable Diffusion does neither: it repeats each pixel (nearest neighbour) and convolves, because transposed "
-         "convolutions leave "
-         "a checkerboard. So does this model.",
+    note="True of the original U-Net, which has transposed convolutions; not of this model: like Stable Diffusion it repeats each "
+         "pixel (nearest neighbour) and convolves, because transposed convolutions leave a checkerboard.",
 )  # fmt: skip
 def upsampling(pipe: TextToImage) -> Finding:
     """Feed a constant to random transposed convolutions and to nearest neighbour with a convolution; and look which of them the
@@ -155,8 +154,8 @@ def skips(pipe: TextToImage) -> Generator[Progress, None, Finding]:
             left.append((explained() / whole).numpy())
         yield Progress(f"without {switch.title}", len(left) / len(switches))
     value = over_runs(left[0])
-    names = ", ".join(f"{100 * part.mean():.0f} % without level {level}'s" for level, part in enumerate(left))
-    told = f"The whole network finds {whole.mean():.0%} of the fine detail; of that, {names} (0 is the finest)."
+    names = ", ".join(f"{100 * part.mean():.0f} % without level {level + 1}'s" for level, part in enumerate(left))
+    told = f"The whole network finds {100 * whole.mean():.0f} % of the fine detail; of that, {names} (1 is the finest)."
     return Finding(value, decided(value, high=1), told, {"t": AT})
 
 
@@ -227,9 +226,9 @@ def told_the_time(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     best = np.array(told_times)[errors.argmin(0)]
     value = over_runs(np.abs(best - AT))
     curve = ", ".join(f"{e:.2f} told {t}" for t, e in zip(told_times, errors.mean(1), strict=True))
-    alone = ", ".join(f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}] at level {level} ({len(blocks[level])} blocks)"
+    alone = ", ".join(f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}] at level {level + 1} ({len(blocks[level])} blocks)"
                       for level, one in wrong.items())  # fmt: skip
-    told = (f"Error at t = {AT}: {curve}. With t = {WRONG} told to one level alone it is this many times as large: {alone}; 0 is "
+    told = (f"Error at t = {AT}: {curve}. With t = {WRONG} told to one level alone it is this many times as large: {alone}; 1 is "
             f"the finest. In every block W·SiLU of the embedding is added between the convolutions (to {missed:.0e}).")  # fmt: skip
     least = abs(told_times[int(errors.mean(1).argmin())] - AT) <= 50
     helps = max(one.low for one in wrong.values()) > 1 and min(one.high for one in wrong.values()) > 1  # nowhere the reverse

@@ -1,4 +1,4 @@
-"""What the number of pictures does to a distance: two samples of one and the same law, and their distance for growing n.
+"""What the number of pictures does to a distance: two samples of one and the same distribution, and their distance for growing n.
 
     E d(n) ≈ d + c/n for the Frechet distance, c as `core.metrics.frechet_floor` foretells (1911.07023 §3)
     E d(n) = d       for the kernel distance, at every n (1801.01401 §4)
@@ -49,7 +49,7 @@ def sizes(each: int, shares: Sequence[float] = SHARES) -> list[int]:
 
 
 def curve(real: np.ndarray, like: np.ndarray, other: np.ndarray, runs: int = RUNS, seed: int = 0) -> Iterator[AtSize]:
-    """Distances of real features [n, D] from others of the same law and from others that are not, for growing n.
+    """Distances of real features [n, D] from others of the same distribution and from others that are not, for growing n.
 
     Intervals over `runs` draws. Two draws share the more pictures the nearer n is to the whole: there they are too narrow.
     """

@@ -1,6 +1,6 @@
 """What a scale of guidance makes of a class: guided by a classifier's gradient, and without one at the same scale.
 
-    scale s      classifier guidance with γ = s beside classifier-free guidance with γ = s − 1                             (1)
+    scale w      classifier guidance with γ = w beside classifier-free guidance with γ = w − 1                             (1)
     accuracy     k/n: a judge puts the wanted class before all others in k of n pictures, with Wilson's interval           (2)
     diversity    1 − cos between the pictures of two seeds, with its bootstrap interval (`core.adherence`)                 (3)
 
@@ -31,12 +31,12 @@ CLASSIFIER, FREE = KINDS = ("classifier", "classifier-free")
 
 
 def gamma_of(kind: str, scale: float) -> float:
-    """Equation (1): what either kind of guidance calls the scale s."""
+    """Equation (1): what either kind of guidance calls the scale w."""
     return scale if kind == CLASSIFIER else scale - 1
 
 
 def recipe_at(free: Recipe, label: Label, kind: str, scale: float) -> Recipe:
-    """The run of one kind at the scale s: `free` says the words and everything else, the label the class."""
+    """The run of one kind at the scale w: `free` says the words and everything else, the label the class."""
     guided = free.replace(gamma=gamma_of(kind, scale))
     return guided.replace(prompt=label.name, guidance={"kind": "classifier"}) if kind == CLASSIFIER else guided
 

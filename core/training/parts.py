@@ -117,13 +117,15 @@ class Plan:
         vae.load_state_dict(load_file(self.folder("latents") / "vae.safetensors"))
         return vae.eval().to(self.device)
 
-    def latents(self) -> Latents:
-        """What `encode_latents` wrote."""
+    def latents(self, mirrored: bool = True) -> Latents:
+        """What `encode_latents` wrote, with the mirrored pictures or without."""
         path = self.folder("latents") / "latents.safetensors"
         if not path.exists():
             raise UserError(f"There are no latents at {path}: run `python -m core.training latents` first.")
         with safe_open(path, "pt") as file:
-            return Latents(file.get_tensor("latents"), file.get_tensor("row").numpy(), file.get_tensor("colour").numpy())
+            kept = ~file.get_tensor("mirrored") | mirrored
+            values, row, colour = (file.get_tensor(name)[kept] for name in ("latents", "row", "colour"))
+            return Latents(values, row.numpy(), colour.numpy())
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,10 @@ def build(part: str, plan: Plan) -> Task:
     if part == "eyes":
         return EyesTask(plan.clip(), run, plan.tier(part).pairs)
     if part == "unet":
+        # No caption says which way a thing looks: a mirrored picture would be a second answer to the same words.
         return UNetTask(
-            UNetConfig(**tuples(config["network"])), run, SCHEDULES[SCHEDULE](), plan.latents(), plan.tier(part).captions,
-            plan.text_encoder(), config["drop"],
+            UNetConfig(**tuples(config["network"])), run, SCHEDULES[SCHEDULE](), plan.latents(mirrored=False),
+            plan.tier(part).captions, plan.text_encoder(), config["drop"],
         )  # fmt: skip
     if part == "classifier":
         rows = plan.tier("unet").rows  # the latents are theirs
@@ -198,7 +201,7 @@ def train(part: str, plan: Plan, minutes: float | None = None) -> Iterator[Any]:
 def encode_latents(plan: Plan) -> Iterator[Progress]:
     """Encode the base list on white (the first rows, in order), mirrored, and on some colours each; fold the statistics in.
 
-    Writes vae.safetensors (folded) and latents.safetensors: latents float16 [N, 4, h, w], row (of the base list), colour.
+    Writes vae.safetensors (folded) and latents.safetensors: latents float16 [N, 4, h, w], row (of the base list), colour, mirrored.
     """
     vae = AutoencoderKL(VAEConfig(**tuples(plan.config("vae")["network"])))
     vae.load_state_dict(trained_weights(plan.folder("vae")))
@@ -214,8 +217,8 @@ def encode_latents(plan: Plan) -> Iterator[Progress]:
     folder = plan.folder("latents")
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.cpu().contiguous() for k, v in vae.state_dict().items()}, folder / "vae.safetensors")
-    table = {"latents": latents.contiguous(), "row": torch.from_numpy(rows), "colour": torch.from_numpy(colours)}
-    save_file(table, folder / "latents.safetensors")
+    about = {"row": torch.from_numpy(rows), "colour": torch.from_numpy(colours), "mirrored": torch.from_numpy(flips)}
+    save_file({"latents": latents.contiguous(), **about}, folder / "latents.safetensors")
 
 
 def _variants(plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

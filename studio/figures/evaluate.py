@@ -153,12 +153,12 @@ def bias_charts(found: Sequence[AtSize], blur: float, metrics: Named = METRICS) 
     where = "too few everywhere" if few is None else f"enough from {few} on"
     frechet, kernel = (metrics[name].label for name in ("frechet_distance", "kernel_distance"))
     return [
-        chart(f"{frechet} against n", f"Two sets of one law are 0 apart. n has to fill the dimensions: {where}",
+        chart(f"{frechet} against n", f"Equal distributions are 0 apart. n has to exceed the number of dimensions: {where}",
               axis("pictures a side", log=True), axis("distance", log=True),
               series("training pictures", [(one.n, one.frechet) for one in found]),
               series(f"blurred by {blur:g} pixels", [(one.n, one.frechet_other) for one in found], "second"),
-              series("foretold for one law", [(one.n, one.floor) for one in found], "dashed")),
-        chart(f"{kernel} against n", "Unbiased: 0 on average for one law at every n, and below it half of the time",
+              series("predicted for one distribution", [(one.n, one.floor) for one in found], "dashed")),
+        chart(f"{kernel} against n", "Unbiased: 0 on average for one distribution at every n, and below it half of the time",
               axis("pictures a side", log=True), axis("distance"),
               series("training pictures", [(one.n, one.kernel) for one in found]),
               series(f"blurred by {blur:g} pixels", [(one.n, one.kernel_other) for one in found], "second")),

@@ -136,8 +136,8 @@ def walks_charts(made: Walks, forgetting: Sequence[float]) -> list[Chart]:
         for sampler in range(2) for index in range(6)
     ]  # fmt: skip
     return [
-        chart("Justified: the same law at every t", "Kolmogorov-Smirnov distance of DDPM's points from DDIM's; the dashed line is "
-              "exceeded by chance in 1 of 20", axis("t"), axis("KS distance", low=0),
+        chart("Justified: the same distribution at every t", "Kolmogorov-Smirnov distance of DDPM's points from "
+              "DDIM's; the dashed line is exceeded by chance in 1 of 20", axis("t"), axis("KS distance", low=0),
               series("DDPM against DDIM", zip(times, [test.distance for test in tests], strict=True)),
               series("5 % by chance", [(times[0], critical), (times[-1], critical)], "dashed")),
         chart("What a walk remembers", "Sampling: rank correlation with the noise that it began from; DDIM draws nothing new",
@@ -175,7 +175,7 @@ def trained_charts(now: Trained) -> list[Chart]:
     last = max(widths, default=0)
     early = f"; ended early at width {', '.join(map(str, now.short))}: this machine is slow" if now.short else ""
     return [
-        chart("Justified with both, limited by either", f"Error against the exact ε on fresh data, three networks each{early}",
+        chart("Justified with both, limited by either", f"Error against the exact ε on fresh data, four networks each{early}",
               axis("width", log=True), axis("E‖ε_θ − ε*‖² / E‖ε*‖²", log=True),
               *(series(f"{size} training points", [(w, now.errors[w, size]) for w in widths if (w, size) in now.errors], kind)
                 for size, kind in zip(sizes, kinds, strict=False))),

@@ -42,11 +42,12 @@ class Quantity(NamedTuple):
 QUANTITIES = {
     "alpha_bar": Quantity("ᾱ", "ᾱ(t) = Π (1 − β(s)) over s ≤ t: the share of the signal's power that is left",
                           lambda s: s.alpha_bar),
-    "beta": Quantity("β", "β(t): the variance of the noise that step t of training adds", lambda s: s.beta),
+    "beta": Quantity("β", "β(t): the variance of the noise that step t of the noising chain adds", lambda s: s.beta),
     "sigma": Quantity("σ", "σ(t) = √(1 − ᾱ(t)): how much noise is in x_t = α·x0 + σ·ε", lambda s: np.sqrt(1 - s.alpha_bar)),
     "snr": Quantity("SNR in dB", "10·log₁₀ SNR,  SNR(t) = ᾱ/(1 − ᾱ) = α²/σ²: 0 dB where signal and noise are equal",
                     lambda s: -20 / math.log(10) * s.log_nsr),
-    "log_snr": Quantity("log SNR", "log SNR(t) = 2λ(t),  λ = log(α/σ): solvers walk evenly in it", lambda s: -2 * s.log_nsr),
+    "log_snr": Quantity("log SNR", "log SNR = 2λ,  λ = log(α/σ): DPM solvers integrate over it, exponential spacing is even in it",
+                        lambda s: -2 * s.log_nsr),
     "density": Quantity("density over λ", "−(1/T)·dt/dλ: how often training looks at a noise level, all that a schedule decides",
                         lambda s: 1 / (len(s) * np.gradient(s.log_nsr))),
 }  # fmt: skip
@@ -128,20 +129,20 @@ def typed_sigmas(text: Any) -> tuple[float, ...] | None:
     if not parts:
         return None
     if len(parts) > MOST_TYPED:
-        raise UserError(f"There are more than {MOST_TYPED} sigmas; take fewer.")
+        raise UserError(f"There are more than {MOST_TYPED} levels; take fewer.")
     numbers = []
     for part in parts:
         try:
             numbers.append(float(part))
         except ValueError:
-            raise UserError(f"{part.strip()[:20]!r} is not a number; write the sigmas as 14.6, 5, 1.5, 0.4, 0.1, 0.") from None
+            raise UserError(f"{part.strip()[:20]!r} is not a number; write the levels σ/α as 14.6, 5, 1.5, 0.4, 0.1, 0.") from None
         if not math.isfinite(numbers[-1]):
             raise UserError(f"{part.strip()[:20]!r} is not finite; pure noise is the largest number, such as 14.6.")
     for a, b in itertools.pairwise(numbers):
         if b >= a:
-            raise UserError(f"{b:g} follows {a:g}, but sigmas must fall: put the noisiest level first.")
+            raise UserError(f"{b:g} follows {a:g}, but σ/α must fall from level to level: put the noisiest first.")
     if len(numbers) < 2 or numbers[-1] < 0:
-        raise UserError("Two or more sigmas are needed, falling, the last of them 0 or more: 14.6, 5, 1, 0.")
+        raise UserError("Two or more levels σ/α are needed, falling, the last of them 0 or more: 14.6, 5, 1, 0.")
     return tuple(numbers)
 
 

@@ -27,7 +27,7 @@ def charts(found: Sequence[Steered], name: str) -> list[Chart]:
         ("Accuracy, by the classifier", "It has also done the pushing", [(one, one.accuracy) for one in found]),
         ("Accuracy, by CLIP", "It has never pushed", [(one, seen) for one in found if (seen := one.seen_accuracy) is not None]),
     ]
-    x, share = axis("scale s", low=0.0), axis(f"share of {name}", low=0.0, high=1.0)
+    x, share = axis("scale w", low=0.0), axis(f"share of {name}", low=0.0, high=1.0)
     made = [chart(title, note, x, share, *curves(values)) for title, note, values in judges]
     apart = [(one, one.diversity) for one in found]
     made.append(chart("Diversity", "1 − cos of two seeds' features", x, axis("difference", low=0.0), *curves(apart)))

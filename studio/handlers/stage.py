@@ -27,7 +27,7 @@ def staged(
 ) -> dict[str, Any]:
     """An event as the stage shows it; pictures that are finished are written to the folder."""
     if isinstance(event, Queued):
-        place = "Next in line" if event.position <= 1 else f"{event.position} in line"
+        place = "Next in line" if event.position <= 1 else f"Number {event.position} in line"
         wait = "" if event.seconds is None else f", about {duration(event.seconds)}"
         return before | {"state": "queued", "line": "Starting …" if not event.position else f"{place}{wait} …"}
     if isinstance(event, Stopped):

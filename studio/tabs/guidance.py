@@ -313,9 +313,9 @@ def page_of_classifier(engine: Engine, column: Column) -> dict[str, Any]:
 def part_of_scales(engine: Engine, column: Column, label: gr.Dropdown) -> dict[str, Any]:
     """How often the class comes, and how alike its pictures are, against the scale of either guidance."""
     bench = steered.Bench(engine)
-    formula("scale s: &nbsp; classifier γ = s &nbsp; beside &nbsp; classifier-free γ = s − 1")
+    formula("scale w: &nbsp; classifier γ = w &nbsp; beside &nbsp; classifier-free γ = w − 1")
     with gr.Row(elem_classes="g-controls"):
-        scales = gr.Textbox(STRENGTHS, label="Scales s", max_lines=1, max_length=200, elem_id="g-strengths")
+        scales = gr.Textbox(STRENGTHS, label="Scales w", max_lines=1, max_length=200, elem_id="g-strengths")
         count = gr.Slider(4, MOST_PICTURES, 16, step=4, label="Pictures a scale", elem_id="g-count", min_width=150)
         go, halt = press("Measure", "g-scales")
     made = page(engine, "g-steering", "guidance-steering", TEXTS[4], (go, halt), {}, after=("labs-charts", "labs-kept"))

@@ -150,7 +150,8 @@ def steps_page(own: Schedule, offset: int) -> dict[str, Any]:
     with gr.Row(elem_classes="choices"):
         name = gr.Dropdown(choices_of(known), value=first, label="Schedule", elem_id="steps-schedule")
         steps = gr.Slider(1, 100, 10, step=1, label="Steps", info="how many times the sampler moves", elem_id="steps-count")
-        end = gr.Radio([("clean, σ = 0", "clean"), ("at ᾱ(0)", "first")], value="clean", label="End", elem_id="steps-end")
+        end = gr.Radio([("clean, σ = 0", "clean"), ("at ᾱ(0)", "first")], value="clean", label="End", elem_id="steps-end",
+                       info="no noise left, or the least of training, where Stable Diffusion's DDIM ends")  # fmt: skip
         zero = gr.Checkbox(False, label="Zero terminal SNR", info="nothing of x₀ is left at T", elem_id="steps-zero")
     text = gr.Textbox("", label="Your own levels", info="σ/α, the noisiest first, falling; 0 is clean", max_lines=3,
                       placeholder="14.6, 5, 2.2, 1, 0.45, 0.15, 0", elem_id="steps-own")  # fmt: skip

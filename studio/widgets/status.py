@@ -49,7 +49,7 @@ def status(state: str, line: str, part: float = 0.0) -> View:
 def stated(event: Queued | Preview | Stopped | Failed, before: View) -> View:
     """An event of any job as a line."""
     if isinstance(event, Queued):
-        place = "Next in line" if event.position <= 1 else f"{event.position} in line"
+        place = "Next in line" if event.position <= 1 else f"Number {event.position} in line"
         wait = "" if event.seconds is None else f", about {duration(event.seconds)}"
         return status("queued", "Starting …" if not event.position else f"{place}{wait} …")
     if isinstance(event, Preview):

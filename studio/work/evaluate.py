@@ -110,7 +110,7 @@ def numbered(room: Room) -> Work:
         view = {"charts": figures.bias_charts(found, BLUR, room.critic.metrics), "strips": []}
         yield Partial(view, f"{one.n} pictures a side", LOOKING + (1 - LOOKING) * len(found) / total)
     first, last = found[0], found[-1]
-    line = (f"Two sets of the same law are {figures.said(first.frechet)} apart with {first.n} pictures a side and "
+    line = (f"Two sets from the same distribution are {figures.said(first.frechet)} apart with {first.n} pictures a side and "
             f"{figures.said(last.frechet)} with {last.n}; the blurred ones with {last.n} are {figures.said(last.frechet_other)}. "
             f"The features have {gallery.real.features.shape[1]} dimensions.")  # fmt: skip
     return {**view, "line": line}

@@ -74,7 +74,7 @@ def markov() -> Work:
     charts = [figures.told_charts(told), *figures.walks_charts(made, formula)]
     least = min(made.apart(level).p for level in range(len(made.levels))) * len(made.levels)
     return {"charts": charts,
-            "line": f"{made.x.shape[2]} walks each. No law differs (p = {min(1, least):.2f} over all t), and yet DDIM "
+            "line": f"{made.x.shape[2]} walks each. No distribution differs (p = {min(1, least):.2f} over all t), and yet DDIM "
                                       "keeps the order of its start to the end while DDPM forgets it."}  # fmt: skip
 
 

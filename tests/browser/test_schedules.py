@@ -91,7 +91,7 @@ def test_levels_of_ones_own_become_a_row_and_a_link_and_bad_ones_a_sentence(open
     assert "sigmas=9%2C3%2C1%2C0" in link.get_attribute("href") and "tab=denoise" in link.get_attribute("href")
     assert page.locator("#rulers .rows .name").last.inner_text() == "your own"
     box.fill("1, 2")
-    until(page, "#rulers .line.wrong", "2 follows 1, but sigmas must fall")
+    until(page, "#rulers .line.wrong", "2 follows 1, but σ/α must fall")
     box.fill(HOSTILE)
     until(page, "#rulers .line.wrong", "is not a number")
     assert page.evaluate("window.hits") is None

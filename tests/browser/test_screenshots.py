@@ -1,4 +1,4 @@
-"""The pictures of the README, taken of a studio that really runs: `SCREENSHOTS=1 pytest tests/browser/test_screenshots.py`.
+"""The pictures of the README, taken of a studio that really runs: `SCREENSHOTS=1 pytest -m "" tests/browser/test_screenshots.py`.
 
 Only with SCREENSHOTS is anything written, into assets/screenshots; without it this is a look at what the README shows.
 """

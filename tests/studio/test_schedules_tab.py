@@ -90,8 +90,8 @@ def test_levels_may_be_typed_as_people_type_them(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("5, 14.6, 0", "14.6 follows 5, but sigmas must fall"), ("1, 1, 0", "1 follows 1, but sigmas must fall"),
-        ("14.6", "Two or more sigmas"), ("14, 2, -1", "the last of them 0 or more"), ("14, x, 0", "'x' is not a number"),
+        ("5, 14.6, 0", "14.6 follows 5, but σ/α must fall"), ("1, 1, 0", "1 follows 1, but σ/α must fall"),
+        ("14.6", "Two or more levels"), ("14, 2, -1", "the last of them 0 or more"), ("14, x, 0", "'x' is not a number"),
         ("inf, 2, 0", "'inf' is not finite"), ("14, nan", "'nan' is not finite"), ("14 5 1", "'14 5 1' is not a number"),
         (", ".join(str(n) for n in range(2000, 0, -1)), "more than 1001"),
     ],

@@ -159,7 +159,7 @@ def drawn_clouds(shift: Any, long: Any, short: Any, turn: Any, points: Any, cros
 
 def part_of_number(room: Room) -> dict[str, Any]:
     """Both distances against the number of pictures."""
-    idle = "How far apart are two sets of the same law? Guess; then press Measure."
+    idle = "How far apart are two sets from the same distribution? Guess; then press Measure."
     staged(room, "number", idle, lambda: (functools.partial(numbered, room), COST), [])
     return {}
 
