@@ -12,10 +12,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from core.guidance import classifier_free
 from core.latents import WAYS
 from core.pipeline import TextToImage
-from core.prediction import Cond, NetworkModel
 from core.recipe import Recipe
 from core.sampling import Step, sample
 
@@ -35,13 +33,8 @@ def between_prompts(pipe: TextToImage, recipe: Recipe, prompt: str, shares: Sequ
 def run_from(pipe: TextToImage, recipe: Recipe, starts: Tensor | None = None, states: Tensor | None = None) -> Iterator[Step]:
     """A recipe run as one batch, its pictures with these starts and text states; what is not given is the recipe's own.
 
-    Fresh noise of a stochastic sampler is the same for all of them.
+    Fresh noise of a stochastic sampler is the same for all of them. Raises UserError for text states under a classifier.
     """
     count = len(starts if starts is not None else states if states is not None else [recipe])
     rows = [pipe.complete(recipe).replace(batch=1)] * count
-    model = NetworkModel(pipe.unet, pipe.schedule, pipe.parts.prediction)
-    if states is None:
-        states = pipe.text_states([recipe.prompt]).expand(count, -1, -1)
-    empty = pipe.text_states([recipe.negative]).expand(count, -1, -1)
-    denoise = classifier_free(model, Cond(states), Cond(empty), recipe.gamma)
-    return sample(denoise, pipe.path(rows[0]), recipe.sampler, pipe.noise(rows), starts, **recipe.knobs)
+    return sample(pipe.denoiser(rows, states), pipe.path(rows[0]), recipe.sampler, pipe.noise(rows), starts, **recipe.knobs)

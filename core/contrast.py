@@ -9,7 +9,6 @@ p(y | picture) = softmax_y(s_y/τ)          zero-shot classification: the captio
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.clock import Clock
 from core.errors import UserError
 from core.metrics import Interval, binomial
 from core.nets.clip import Clip, contrastive_loss, initialise
@@ -181,7 +181,7 @@ def tiny(words: int, seed: int) -> Clip:
     text = TextConfig(words, TINY_WIDTH, 1, 2, 2 * TINY_WIDTH, LENGTH, "gelu", projection=TINY_WIDTH, bos=0, eos=0, pad=0)
     vision = VisionConfig(TINY_SIDE, 4, TINY_WIDTH, 1, 2, 2 * TINY_WIDTH, "gelu", projection=TINY_WIDTH)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed CUDA too
         network = Clip(text, vision)
         initialise(network)
         torch.nn.init.zeros_(network.logit_scale)  # τ = 1: at CLIP's own 0.07 chance directions would count already
@@ -190,22 +190,24 @@ def tiny(words: int, seed: int) -> Clip:
 
 def taught(data: Lesson, seed: int = 0, steps: int = MOST_STEPS, seconds: float = MOST_SECONDS) -> Iterator[Course]:
     """Train a tiny CLIP, telling its course every few steps: first before anything is learnt; at most so many steps and seconds."""
-    network, rng, begun = tiny(data.words, seed), np.random.default_rng(seed), time.perf_counter()
+    clock = Clock(seconds)
+    with clock:
+        network, rng = tiny(data.words, seed), np.random.default_rng(seed)
     weights = [value for value in network.parameters() if value is not network.logit_scale]
     both: list[dict[str, Any]] = [{"params": weights}, {"params": [network.logit_scale], "lr": 10 * RATE, "weight_decay": 0.0}]
     learner = torch.optim.AdamW(both, RATE, betas=(0.9, 0.98), weight_decay=0.05)
     groups, losses, right = data.learnt, list[tuple[int, float]](), list[tuple[int, Interval]]()
     size = min(PER_BATCH, len(groups))
     for step in range(steps + 1):
-        took = time.perf_counter() - begun
-        last = step == steps or took > seconds
-        seen = examined(network, data) if step % EVERY == 0 or last else None  # before this step, as its loss is
-        rows = np.array([rng.choice(groups[c]) for c in rng.choice(len(groups), size, replace=False)])
-        losses.append((step, learnt(network, learner, data, rows)))
+        last = step == steps or clock.over
+        with clock:
+            seen = examined(network, data) if step % EVERY == 0 or last else None  # before this step, as its loss is
+            rows = np.array([rng.choice(groups[c]) for c in rng.choice(len(groups), size, replace=False)])
+            losses.append((step, learnt(network, learner, data, rows)))
         if seen:
             cosines, tau = seen
             right.append((step, binomial(matches(cosines), len(cosines))))
-            yield Course(step, took, size, tuple(losses), tuple(right), cosines, tau)
+            yield Course(step, clock.spent, size, tuple(losses), tuple(right), cosines, tau)
         if last:
             return
 

@@ -112,9 +112,11 @@ def multiply_adds(network: nn.Module, call: Callable[[], object]) -> dict[str, i
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d | nn.Linear | Attention)
     ]
-    call()
-    for hook in hooks:
-        hook.remove()
+    try:
+        call()
+    finally:
+        for hook in hooks:
+            hook.remove()
     return found
 
 
@@ -141,7 +143,7 @@ def widened(network: UNet) -> UNet:
 def seconds(network: UNet, side: int, context: Tensor) -> float:
     """How long one call for one picture takes, after one that is not counted where it is short."""
     first = once(network, side, context)
-    return min(first, *(once(network, side, context) for _ in range(3))) if first < 1 else first
+    return min(once(network, side, context) for _ in range(3)) if first < 1 else first
 
 
 @torch.no_grad()

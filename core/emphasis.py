@@ -11,6 +11,7 @@ already, so even at 0 it does not vanish. The tokenizer never sees the signs: a 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from core.nets.tokenizer import Tokenizer
 
 LEAST, MOST = 0.0, 5.0  # weights beyond count as these
+FAR = 1e9  # beyond this a product is held, so that no infinity meets a zero
 USUAL = 1.1  # what a pair without a number is worth
 _SIGNS = re.compile(r"\\[\\()\[\]]|[()\[\]]")
 _NUMBER = re.compile(r":\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*$")
@@ -47,7 +49,7 @@ def said(prompt: str) -> Said:
     while at < len(prompt):
         if at in groups:
             end, factor = groups[at]
-            within = within[:-1] if factor is None else [*within, within[-1] * factor]
+            within = within[:-1] if factor is None else [*within, _held(within[-1] * factor)]
             at = end
             continue
         at += 1 if prompt[at] == "\\" and _SIGNS.match(prompt, at) else 0
@@ -63,6 +65,16 @@ def said(prompt: str) -> Said:
 def plain(prompt: str) -> str:
     """The words of a prompt without its weights."""
     return said(prompt).text
+
+
+def named_in(prompt: str, names: Iterable[str]) -> str | None:
+    """The longest of some names that stands in a prompt in whole words, whatever its weights, commas and case; None: none does."""
+    words = f" {' '.join(plain(prompt).lower().replace(',', ' ').split())} "
+    return max((name for name in names if f" {name.lower()} " in words), key=len, default=None)
+
+
+def _held(weight: float) -> float:
+    return min(max(weight, -FAR), FAR)
 
 
 def _groups(prompt: str) -> dict[int, tuple[int, float | None]]:
@@ -85,7 +97,7 @@ def _groups(prompt: str) -> dict[int, tuple[int, float | None]]:
                 if _EDITING.search(inside):
                     continue
                 number = None
-            factor = float(number[1]) if number else USUAL if letter == ")" else 1 / USUAL
+            factor = _held(float(number[1])) if number else USUAL if letter == ")" else 1 / USUAL
             found[start] = (start + 1, factor)
             found[start + 1 + number.start() if number else at] = (at + 1, None)
     return found

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.prediction import Denoiser, Model, Prediction
+from core.prediction import READ, Denoiser, Model, Prediction
 from core.schedules import Level
 
 
@@ -61,10 +61,11 @@ def interval(guided: Denoiser, plain: Denoiser, low: float, high: float) -> Deno
     return lambda x, at: (guided if low <= at.nsr <= high else plain)(x, at)
 
 
-def rescaled(denoise: Denoiser, share: float) -> Denoiser:
-    """Give the guided prediction the spread of the conditional one, to a share: x0·(share·std_c/std + 1 − share).
+def rescaled(denoise: Denoiser, share: float, predicts: str) -> Denoiser:
+    """Give the guided output y the spread of the conditional one, y_c, to a share: y·(share·std(y_c)/std(y) + 1 − share).
 
-    Standard deviations are over each whole image, of x0. Source: 2305.08891 §3.4.
+    y is what the network predicts, "eps", "v" or "x0"; standard deviations are over each whole image. Source: 2305.08891 §3.4.
+    Raises UserError for eps at alpha = 0.
     """
 
     def denoise_rescaled(x: Tensor, at: Level) -> Prediction:
@@ -72,9 +73,9 @@ def rescaled(denoise: Denoiser, share: float) -> Denoiser:
         if share == 0 or "cond" not in p.parts or len(p.parts) == 1:
             return p
         dims = tuple(range(1, x.ndim))
-        ratio = p.parts["cond"].x0.std(dims, keepdim=True) / p.x0.std(dims, keepdim=True)
-        x0 = p.x0 * (share * ratio + 1 - share)
-        return replace(Prediction.from_x0(x, x0, at), parts=p.parts)
+        cond, y = (getattr(one, predicts) for one in (p.parts["cond"], p))
+        ratio = cond.std(dims, keepdim=True) / y.std(dims, keepdim=True)
+        return replace(READ[predicts](x, y * (share * ratio + 1 - share), at), parts=p.parts)
 
     return denoise_rescaled
 

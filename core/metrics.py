@@ -302,11 +302,6 @@ def clip_scores(images: Array, texts: Array) -> np.ndarray:
     return 100 * (i * t).sum(1) / lengths
 
 
-def precision_recall(real: Array, generated: Array, k: int = 3) -> tuple[float, float]:
-    """Precision and recall of generated features [m, D] against real ones [n, D], by equation (6)."""
-    return precision(real, generated, k), recall(real, generated, k)
-
-
 @metric("Precision", takes=("features", "features"), better="high", paper="1904.06991")
 def precision(real: Array, generated: Array, k: int = 3) -> float:
     """The share of generated pictures that could be real: they lie among the real ones.

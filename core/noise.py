@@ -12,7 +12,7 @@ tensors a thread there makes several numbers from one counter; here each element
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -59,17 +59,22 @@ class Noise:
     rng: str = "nv"
     device: torch.device | str = "cpu"
     dtype: torch.dtype = torch.float32
+    # Of "cpu", for each seed: the draw that its generator makes next.
+    _at: dict[int, tuple[int, torch.Generator]] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, draw: int) -> Tensor:
         """Standard normal noise [B, *shape]."""
-        rows = [self._one(seed, draw) for seed in self.seeds]
-        return torch.stack(rows).to(self.device, self.dtype)
+        made = {seed: self._one(seed, draw) for seed in dict.fromkeys(self.seeds)}
+        return torch.stack([made[seed] for seed in self.seeds]).to(self.device, self.dtype)
 
     def _one(self, seed: int, draw: int) -> Tensor:
         if self.rng == "nv":
             count = int(np.prod(self.shape))
             return torch.from_numpy(normal(count, seed, draw)).reshape(self.shape)
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(draw):  # torch's generator has no addresses: earlier draws are made and dropped
+        coming, generator = self._at.get(seed) or (0, torch.Generator().manual_seed(seed))
+        if coming > draw:
+            coming, generator = 0, generator.manual_seed(seed)
+        for _ in range(coming, draw):  # torch's generator has no addresses: earlier draws are made and dropped
             torch.randn(self.shape, generator=generator)
+        self._at[seed] = draw + 1, generator
         return torch.randn(self.shape, generator=generator)

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from core.emphasis import plain
-from core.guidance import classifier_free
+from core.errors import UserError
+from core.guidance import classifier_free, rescaled
 from core.nets.attention import SpatialTransformer, TransformerBlock
 from core.nets.tokenizer import Tokenizer
 from core.nets.unet import UNet
-from core.pipeline import TextToImage
+from core.pipeline import NO_WORDS, TextToImage
 from core.prediction import Cond, NetworkModel, Prediction
 from core.recipe import Recipe
 from core.sampling import Fresh, Step, sample
@@ -195,9 +196,13 @@ def words(tokenizer: Tokenizer, text: str) -> list[Word]:
 
 
 def attention(pipe: TextToImage, recipe: Recipe, step: Step) -> list[Layer]:
-    """Equation (3) before the sum: the network asked once more what it was asked at this step, with its words, and watched."""
+    """Equation (3) before the sum: the network asked once more what it was asked at this step, with its words, and watched.
+
+    Raises UserError under a classifier.
+    """
+    prompt = heard_then(pipe, recipe, step).prompt
     with watched(pipe.unet) as seen:
-        conditional(pipe, asked_then(pipe, recipe, step).prompt, step.x, step.evaluations[0].at)
+        conditional(pipe, prompt, step.x, step.evaluations[0].at)
     return [Layer(name, one) for name, one in seen.items()]
 
 
@@ -212,15 +217,18 @@ def conditional(pipe: TextToImage, prompt: str, x: Tensor, at: Level, without: S
 
 @torch.no_grad()
 def left_out(pipe: TextToImage, recipe: Recipe, step: Step, word: Word | None = None) -> Tensor:
-    """The predicted x0 of a step had this word not been in the context (None: with all of them), guided as the run was."""
-    then = asked_then(pipe, recipe, step)
+    """The predicted x0 of a step had this word not been in the context (None: with all of them), guided as the run was.
+
+    Raises UserError under a classifier.
+    """
+    then = heard_then(pipe, recipe, step)
     cond = conditional(pipe, then.prompt, step.x, step.evaluations[0].at, word.positions if word else ())
     parts = step.evaluations[0].parts
     if "uncond" not in parts or "cond" not in parts:
         return cond.x0.to(step.x.device)
     answers = cond.map(lambda value: value.to(step.x.device)), parts["uncond"]
     guided = classifier_free(lambda x, at, conds: answers, "cond", "uncond", then.gamma)
-    return guided(step.x, cond.at).x0
+    return rescaled(guided, then.guidance.rescale, pipe.parts.prediction)(step.x, cond.at).x0
 
 
 def asked_then(pipe: TextToImage, recipe: Recipe, step: Step) -> Recipe:
@@ -229,6 +237,14 @@ def asked_then(pipe: TextToImage, recipe: Recipe, step: Step) -> Recipe:
     if recipe.branch is None:
         return recipe
     return recipe.branched if step.index - pipe.path(recipe).first >= recipe.branch.step else recipe
+
+
+def heard_then(pipe: TextToImage, recipe: Recipe, step: Step) -> Recipe:
+    """`asked_then`, whose prompt the network heard; raises UserError under a classifier, which alone is told of it."""
+    then = asked_then(pipe, recipe, step)
+    if then.guidance.kind == "classifier":
+        raise UserError(NO_WORDS)
+    return then
 
 
 @contextmanager

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from core.assumptions.line import over_runs
+from core.emphasis import named_in
 from core.metrics import Interval
 from core.noise import Noise
 from core.pipeline import TextToImage
@@ -80,17 +81,16 @@ class Perfect:
 
     def named(self, prompt: str) -> int | None:
         """The label of the longest trained name in a prompt; None, all pictures, where there is none."""
-        words = f" {' '.join(prompt.lower().replace(',', ' ').split())} "
-        found = [name for name in self.names if f" {name.lower()} " in words]
-        return self.names.index(max(found, key=len)) if found else None
+        found = named_in(prompt, self.names)
+        return None if found is None else self.names.index(found)
 
     def __len__(self) -> int:
         return len(self.data.flat)
 
     def look(self, step: Step, label: int | None = None) -> Look:
-        """A step of a run of one picture; the network as its prompt alone has it, before guidance."""
-        at, x = step.evaluations[0].at, step.x[:1]
-        said = step.evaluations[0].parts.get("cond", step.evaluations[0]).x0[:1]
+        """A step of a run of one picture; the network as its prompt (without, the empty one) alone has it, before guidance."""
+        call, x = step.evaluations[0], step.x[:1]
+        at, said = call.at, call.parts.get("cond", call.parts.get("uncond", call)).x0[:1]
         weights = self.data.weights(x, at, label)
         perfect = (weights @ self.data.flat + self.data.mean).reshape(x.shape)
         w = weights[0].topk(min(NEAREST, len(self)))

@@ -42,6 +42,7 @@ EMBEDDED = Path(__file__).parents[1] / "assets" / "emoji-128"
 DTYPES = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 KINDS = ("cpu", "cuda", "mps")  # of device; mps is allowed and untested
 REMEMBERED = 64  # prompts whose states are kept
+NO_WORDS = "Under a classifier the network hears no words: take classifier-free guidance to see what it makes of them."
 
 Pictures = Mapping[str, Image.Image]  # what a recipe's digests stand for
 
@@ -188,11 +189,12 @@ class TextToImage:
         shape = (self.unet.config.in_channels, (first.height or 0) // f, (first.width or 0) // f)
         return Noise(seeds, shape, first.rng, self.device)
 
-    def denoiser(self, recipes: Sequence[Recipe]) -> Denoiser:
-        """The U-Net under the prompts and the guidance of these recipes.
+    def denoiser(self, recipes: Sequence[Recipe], states: Tensor | None = None) -> Denoiser:
+        """The U-Net under the prompts and the guidance of these recipes; `states` [B, L, D] take the place of the prompts' own.
 
         Under a classifier the U-Net hears no prompt (but the negative one): each prompt names the class to guide to. Where
         almost nothing but noise is seen the classifier is not followed: x0 moves by sigma²/alpha times whatever its error is.
+        Raises UserError for states under a classifier.
         """
         guidance = recipes[0].guidance
         model = NetworkModel(self._asked(recipes[0].tier), self.schedule, self.parts.prediction)
@@ -202,6 +204,8 @@ class TextToImage:
         alike = len(set(scales)) == 1
         gamma = scales[0] if alike else torch.tensor(scales, device=self.device)[:, None, None, None]
         if guidance.kind == "classifier":
+            if states is not None:
+                raise UserError(NO_WORDS)
             if self.extras.missing("classifier"):
                 raise UserError("guidance.kind is 'classifier'; this model has no classifier: use 'classifier_free'.")
             judge = self.extras.judge
@@ -210,9 +214,9 @@ class TextToImage:
             guided = classifier_guided(bare, lambda x, at: judge.log_prob(x, at, labels), gamma)
             denoise = interval(guided, bare, 0, BLIND)
         else:
-            cond = Cond(self.text_states(prompts))
+            cond = Cond(self.text_states(prompts) if states is None else states)
             bare = classifier_free(model, cond, uncond, 0)
-            denoise = rescaled(classifier_free(model, cond, uncond, gamma), guidance.rescale)
+            denoise = rescaled(classifier_free(model, cond, uncond, gamma), guidance.rescale, model.predicts)
         return denoise if guidance.interval is None else interval(denoise, bare, *guidance.interval)
 
     @property
@@ -274,7 +278,10 @@ class TextToImage:
 
     @torch.no_grad()
     def encode(self, image: Image.Image) -> Tensor:
-        """A picture as scaled latents [1, 4, h, w]: the mean of the VAE's posterior. Its sides must be multiples of 8."""
+        """A picture as scaled latents [1, 4, h, w], the posterior's mean; UserError unless the VAE's factor divides its sides."""
+        f, (width, height) = self.vae.factor, image.size
+        if width % f or height % f:
+            raise UserError(f"The picture has {width}×{height} pixels; this model needs multiples of {f}: crop it, or resize it.")
         x = to_tensor([image]).to(self.device, self.dtype)
         return self.vae.encode(x).mean * self.vae.config.scaling_factor
 

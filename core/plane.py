@@ -27,11 +27,6 @@ class Plane(NamedTuple):
         """‖guided‖ at the CFG scale w; 0 is ‖eps_0‖, 1 is ‖eps_c‖."""
         return math.hypot(self.a + w * self.d, self.h)
 
-    def angle(self, w: float, other: float = 0.0) -> float:
-        """The angle in degrees between the guided predictions at w and at another scale (eps_0 by default)."""
-        directions = (math.atan2(self.h, self.a + scale * self.d) for scale in (w, other))
-        return math.degrees(abs(next(directions) - next(directions)))
-
 
 def plane(empty: Tensor, cond: Tensor, guided: Tensor | None = None, w: float = 1.0) -> Plane:
     """The plane of eps_0 and eps_c (of any shape, taken as vectors) and how far `guided` is from its place at w."""

@@ -55,7 +55,7 @@ class Prediction:
 
     @property
     def score(self) -> Tensor:
-        """Equation (3); infinite at the clean level."""
+        """Equation (3); at the clean level it is not defined, NaN or infinite."""
         return -self.eps / self.at.sigma
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Prediction:
@@ -96,7 +96,8 @@ class NetworkModel:
 
     network(x [B, …], t [B], context [G, B, L, D]) -> [G, B, …], computed in the type of the conditions: x keeps its own, so
     that a network in half precision does not make the sampler's arithmetic coarse. It is told the t at which its own schedule
-    is as noisy as the level, so that a run may follow another schedule. Raises UserError for eps at zero terminal SNR.
+    is as noisy as the level, so that a run may follow another schedule. Texts of different lengths are asked one by one. Raises
+    UserError for eps at zero terminal SNR.
     """
 
     network: nn.Module
@@ -104,6 +105,8 @@ class NetworkModel:
     predicts: str = "eps"
 
     def __call__(self, x: Tensor, at: Level, conds: Sequence[Cond]) -> tuple[Prediction, ...]:
+        if len({cond.context.shape[1] for cond in conds}) > 1:
+            return tuple(self(x, at, (cond,))[0] for cond in conds)
         own = self.schedule
         if self.predicts == "eps" and own.alpha_bar[-1] == 0 and at.nsr > own.at(len(own) - 2).nsr:
             raise UserError(NO_EPS)

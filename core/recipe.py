@@ -166,7 +166,7 @@ class Recipe(BaseModel):
     tier: Tier = Field(default="exact", description="exact, or fast at lower precision")
     branch: Branch | None = Field(default=None, description="what changes from some step on")
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, /, **fields: Any) -> None:
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -237,8 +237,9 @@ class Recipe(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """The same recipe with some fields changed, checked anew; knobs that a new sampler does not have fall away."""
         fields = {name: getattr(self, name) for name in self.model_fields_set} | changes
-        if fields.get("sampler", self.sampler) in SAMPLERS and "knobs" not in changes:
-            known = {knob.name for knob in SAMPLERS[fields.get("sampler", self.sampler)].knobs}
+        name = fields.get("sampler", self.sampler)
+        if isinstance(name, str) and name in SAMPLERS and "knobs" not in changes:
+            known = {knob.name for knob in SAMPLERS[name].knobs}
             fields["knobs"] = {name: value for name, value in self.knobs.items() if name in known}
         if "steps" in changes and "sigmas" not in changes:
             fields.pop("sigmas", None)
@@ -304,7 +305,7 @@ def _sentences(error: ValidationError) -> dict[str, str]:
     """One sentence a field, in the order of the fields."""
     found: dict[str, str] = {}
     for fault in error.errors():
-        names = fault.get("ctx", {}).get("fields") or [str(part) for part in fault["loc"][:1]]
+        names = fault.get("ctx", {}).get("fields") or [str(part) for part in (*fault["loc"], fault["input"])[:1]]
         for name in names:
             found.setdefault(name, _sentence(fault))
     return found
@@ -315,9 +316,11 @@ def _sentence(fault: Any) -> str:
     path = ".".join(str(part) for part in fault["loc"] if isinstance(part, str))
     kind, limits = fault["type"], allowed(path) if fault["loc"] else {}
     if kind == "together":
-        return f"{fault['msg']}."
+        return fault["msg"] if fault["msg"].endswith("?") else f"{fault['msg']}."
     if kind == "missing":
         return f"{path} is missing; give it (only the prompt has no default, and it may be empty)."
+    if kind == "string_unicode" and not allowance(limits):  # half of a surrogate pair in the name of a field
+        kind, path = "extra_forbidden", ".".join(str(part) for part in (*fault["loc"], fault["input"]))
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(path, Recipe.model_fields, 1)
         return f"{path[:40]!r} is no field of a recipe; " + (f"did you mean {near[0]!r}?" if near else

@@ -74,11 +74,14 @@ def euler(denoise: Denoiser, path: Path, x: Tensor, noise: Fresh) -> Iterator[Te
     yield from stochastic(denoise, path, x, noise, eta=0.0)
 
 
-@sampler("Euler a", order=None, paper="2206.00364", same_as="EulerAncestralDiscreteScheduler", finite=False)
+@sampler("Euler a", order=None, paper="2011.13456", same_as="EulerAncestralDiscreteScheduler", finite=False)
 def euler_ancestral(
     denoise: Denoiser, path: Path, x: Tensor, noise: Fresh, *, eta: Annotated[float, Range(0, 1)] = 1.0
 ) -> Iterator[Tensor]:
-    """Euler ancestral: an Euler step to below the next level, then fresh noise up to it; the same formula as DDPM."""
+    """Euler ancestral: an Euler step to below the next level, then fresh noise up to it; the same formula as DDPM.
+
+    Source: ancestral sampling, 2011.13456 appendix F.
+    """
     yield from stochastic(denoise, path, x, noise, eta)
 
 
@@ -167,7 +170,7 @@ def dpmpp_2m_sde(
         yield x
 
 
-@sampler("LMS", order=2, paper="2206.00364", same_as="LMSDiscreteScheduler")
+@sampler("LMS", order=2, paper="", same_as="LMSDiscreteScheduler")
 def lms(denoise: Denoiser, path: Path, x: Tensor, noise: Fresh) -> Iterator[Tensor]:
     """LMS: a polynomial through the last four slopes over sigma/alpha, integrated over the step.
 

@@ -75,8 +75,8 @@ class Knob:
 class Sampler:
     """A registered sampler and what is declared of it.
 
-    `order`: the measured global order of convergence on an exact model (None: stochastic). `same_as`: the peer it is held to.
-    `calls`: predictions a move. `finite`: its levels need a finite nsr.
+    `order`: the measured global order of convergence on an exact model (None: stochastic). `paper`: its arXiv number, "" where
+    no paper defines it. `same_as`: the peer it is held to. `calls`: predictions a move. `finite`: its levels need a finite nsr.
     """
 
     id: str

@@ -282,8 +282,9 @@ def make_path(
     levels = list(place(schedule, steps, offset))
     if end == "clean":
         return Path(schedule, (*levels, CLEAN))
-    if levels[-1].t > 0:
-        return Path(schedule, (*levels, schedule.at(0)))
+    first = schedule.at(0)
+    if not math.isclose(levels[-1].nsr, first.nsr, rel_tol=1e-9):  # karras gets there but for the last digit
+        return Path(schedule, (*levels, first))
     if steps == len(schedule):
         raise UserError("A run over every trained time has no time left to end at: end it clean, or take a step less.")
     return Path(schedule, tuple(place(schedule, steps + 1, offset)))

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from core.errors import UserError
 from core.noise import normal
 from core.prediction import Denoiser, unconditional
 from core.recipe import Recipe
-from core.sampling import SAMPLERS, Step, sample
+from core.sampling import SAMPLERS, sample
 from core.schedules import Level, Path, Schedule, make_path
 from core.toy import GaussianMixture
 
@@ -35,6 +35,7 @@ FINE = "dpm_solver_3"  # the sampler whose fine solve counts as the truth: no mu
 FINE_STEPS, FINE_STEPS_ON_NETWORK = 1000, 100
 NOISE_FLOOR = 1e-12  # relative errors below are rounding
 FITTED = 3  # how many of the finest runs (2) goes through
+THREADS = torch.get_num_threads()  # of one operation, before anybody changes it
 
 
 class Point(NamedTuple):
@@ -106,13 +107,15 @@ class PointNoise:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """So little at a time is done sooner by one thread, ten times sooner where other programs want the processor too."""
-    before = torch.get_num_threads()
+    """So little at a time is done sooner by one thread, ten times sooner where other programs want the processor too.
+
+    A Python thread that is born meanwhile begins with one, too: what is put back is not what was found, but THREADS.
+    """
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(THREADS)
 
 
 @one_thread()
@@ -231,25 +234,3 @@ def on_ladder(recipe: Recipe, schedule: Schedule, sampler: str, steps: int) -> R
 def fine(recipe: Recipe, schedule: Schedule) -> Recipe:
     """The run that counts as the truth for a recipe on a network."""
     return on_ladder(recipe, schedule, FINE, FINE_STEPS_ON_NETWORK)
-
-
-class Pipeline(Protocol):
-    """Whatever makes recipes into runs: core.pipeline's TextToImage."""
-
-    @property
-    def schedule(self) -> Schedule: ...
-    def run(self, recipe: Recipe) -> Iterator[Step]: ...
-
-
-def race_on(pipe: Pipeline, recipe: Recipe, samplers: Sequence[str], steps: Sequence[int]) -> Iterator[Point]:
-    """Equation (1) of the latents of one recipe's prompt, scale and seed, on a whole pipeline; coarse runs first."""
-
-    def end(one: Recipe) -> tuple[Tensor, int]:
-        *_, last = pipe.run(one)
-        return last.x_next, last.nfe
-
-    best, _ = end(fine(recipe, pipe.schedule))
-    for count in sorted(steps):
-        for name in samplers:
-            x, nfe = end(on_ladder(recipe, pipe.schedule, name, count))
-            yield Point(name, count, nfe, relative_error(x, best))

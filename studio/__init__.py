@@ -1,6 +1,6 @@
 """The app. A press goes through these rooms from top to bottom, and what it shows comes back up:
 
-    app, options, command    how the studio is started, for whom, and with which tabs
+    app, options, command    how the studio is started, for whom, and with which tabs; crowd: a class that tries it from outside
     tabs                     one file a tab: which widgets stand where, and what each is for
     endpoints                the same for programs: functions behind the API's names and MCP tools
     handlers                 what the buttons of Prompt and Denoise ask, where that is more than one question

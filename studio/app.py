@@ -23,7 +23,7 @@ from studio.options import Options, stop
 from studio.service.engine import MOST_WAITING, Engine
 from studio.service.front import Front
 from studio.service.limits import Limits
-from studio.service.machine import more_files, own_temp_folder
+from studio.service.machine import more_files
 from studio.service.quota import Quota, usual
 from studio.tabs import denoise, guidance, labs, latents, prompt, samplers, schedules
 from studio.widgets import controls, page
@@ -111,10 +111,10 @@ def serve(options: Options) -> None:
     pipe = load_pipeline(options.model, device=options.device, dtype=options.dtype, prediction=options.prediction)
     for note in pipe.parts.notes:
         print(note, file=sys.stderr)
-    engine = Engine(pipe, inception=load_inception(options.inception, pipe.device) if options.inception else None)
+    inception = load_inception(options.inception, pipe.device) if options.inception else None
+    engine = Engine(pipe, inception=inception, shared=options.shared)
     if "SPACE_ID" in os.environ:
         os.environ.setdefault("FORWARDED_ALLOW_IPS", PROXIES)
-    own_temp_folder()
     more_files()
     demo = build(engine)
     try:

@@ -197,6 +197,9 @@ def run(args: argparse.Namespace) -> int:
             return generate(args)
         free(args.options.host, args.options.port)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container's stop is Ctrl-C: close, and exit with 0
+        from studio.service.machine import own_temp_folder
+
+        own_temp_folder()  # before gradio is imported, which remembers where files of programs by MCP go
         from studio.app import serve
 
         serve(args.options)

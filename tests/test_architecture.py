@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "core.evaluation": {"core"},
     "studio": set(),
     "studio.options": set(),
-    "studio.command": {"core", "studio.options", "studio.formats", "studio.app"},
+    "studio.command": {"core", "studio.options", "studio.formats", "studio.service", "studio.app"},
     "studio.crowd": {"studio.formats"},
     **{f"studio.{name}": {"core", *(f"studio.{below}" for below in LAYERS[:place])} for place, name in enumerate(LAYERS)},
     "studio.app": {"core", "studio"},

@@ -121,7 +121,7 @@ function step(by) {
 }
 
 function pressed(event) {
-  if (event.altKey || event.ctrlKey || event.metaKey) return;
+  if (!lanes[now.lane].film || event.altKey || event.ctrlKey || event.metaKey) return;
   const own = event.target.tagName || "";
   if (event.key === " " && !["BUTTON", "SELECT", "SUMMARY"].includes(own)) play();
   else if (event.key === "ArrowLeft" && own !== "SELECT") step(-1);
@@ -155,6 +155,12 @@ function choose(lane) {
   request();
 }
 
+// Whether any of the film can be seen: on another tab it has no place at all.
+function inView() {
+  const box = root().getBoundingClientRect();
+  return box.height > 0 && box.bottom > 0 && box.top < window.innerHeight;
+}
+
 function begin() {
   find(".play").addEventListener("click", play);
   find(".back").addEventListener("click", () => step(-1));
@@ -180,7 +186,7 @@ function begin() {
   root().addEventListener("keydown", pressed);
   const anywhere = (event) => {
     if (!element.isConnected) document.removeEventListener("keydown", anywhere);
-    else if (event.target === document.body && element.offsetParent !== null) pressed(event);
+    else if (event.key === " " && event.target === document.body && inView()) pressed(event);
   };
   document.addEventListener("keydown", anywhere);
   new ResizeObserver(redraw).observe(find(".lanes"));

@@ -4,7 +4,7 @@
 const root = element.querySelector(".g-view");
 root.classList.add("lab");
 const parts = {};
-const now = { scale: props.scale ?? -1, drawn: "" };
+const now = { scale: props.scale ?? -1 };
 
 function frame() {
   if (parts.panels) return;
@@ -25,18 +25,28 @@ function choose(scale) {
 }
 
 function walls(strips) {
-  const scales = scalesOf(strips), name = props.value.name;
+  const scales = scalesOf(strips);
   const at = scales.includes(now.scale) ? now.scale : scales.at(-1);
+  anew(parts.choice, [scales, at], () => choices(scales, at));
+  const shown = strips.filter((one) => one.scale === at);
+  const { name } = props.value || {};
+  anew(parts.walls, [name, shown], () => drawWalls(shown, name));
+}
+
+function choices(scales, at) {
   parts.choice.replaceChildren();
-  parts.walls.replaceChildren();
   if (!scales.length) return;
   make("span", "", parts.choice, "Pictures at scale w =");
   for (const scale of scales) {
     const button = make("button", "", parts.choice, short(scale));
     Object.assign(button, { type: "button", ariaPressed: String(scale === at) });
-    button.addEventListener("click", () => { choose(scale); [...parts.choice.querySelectorAll("button")][scales.indexOf(scale)].focus(); });
+    button.addEventListener("click", () => choose(scale));
   }
-  for (const one of strips.filter((each) => each.scale === at)) {
+}
+
+function drawWalls(shown, name) {
+  parts.walls.replaceChildren();
+  for (const one of shown) {
     const side = make("section", "", parts.walls);
     make("h4", "", side, `${one.title} · ${one.long} · ${one.nfe} NFE`);
     const wall = make("div", "wall", side);
@@ -61,21 +71,15 @@ function show() {
   root.hidden = !charts.length && !value.forming;
   parts.formed.hidden = !value.forming;
   if (value.forming) Object.assign(parts.formed, { src: value.forming, alt: "a rough preview" });
-  const drawn = JSON.stringify([charts, strips.length]);
-  if (drawn === now.drawn) return;
-  now.drawn = drawn;
-  redraw();
-}
-
-function redraw() {
-  if (!parts.panels) return;
-  const open = [...parts.panels.querySelectorAll("details")].map((one) => one.open);
-  parts.panels.replaceChildren();
-  charted(parts.panels, (props.value || {}).charts || [], open);
-  walls((props.value || {}).strips || []);
+  anew(parts.panels, charts, () => {
+    const open = [...parts.panels.querySelectorAll("details")].map((one) => one.open);
+    parts.panels.replaceChildren();
+    charted(parts.panels, charts, open);
+  });
+  walls(strips);
 }
 
 show();
 watch("value", show);
 recall("scale", (scale) => { now.scale = scale; if (parts.choice) walls((props.value || {}).strips || []); });
-onWidth(redraw);
+onWidth(show);

@@ -94,6 +94,10 @@ function range(values, least) {
 }
 
 function chart(points) {
+  anew(parts.chart, [measure, points], () => drawChart(points));
+}
+
+function drawChart(points) {
   const seen = measure ? points.filter((point) => point[measure] && point.diversity[0] !== null) : [];
   if (!seen.length) { parts.chart.replaceChildren(); return; }
   // Below γ = 0 the words are avoided: so far off that all others would stand in a corner. Such points wait at the edge.
@@ -177,7 +181,7 @@ function show() {
   const points = value.points || [];
   choices(points);
   chart(points);
-  numbers(points, value.classes || []);
+  anew(parts.numbers, [points, value.classes, value.trained], () => numbers(points, value.classes || []));
   say(value.status);
 }
 

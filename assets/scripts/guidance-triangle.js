@@ -68,16 +68,18 @@ function plane(step) {
   const aria = { valuemin: -1, valuemax: MOST - 1, valuenow: (now.w - 1).toFixed(1), valuetext: both(now.w), label: "guidance γ" };
   for (const [key, value] of Object.entries(aria)) knob.setAttribute(`aria-${key}`, value);
   const moved = (event) => {
-    const box = svg.getBoundingClientRect();
+    const shown = parts.plane.querySelector("svg"); // each turn draws another one
+    if (!shown) return;
+    const box = shown.getBoundingClientRect();
     turn((((event.clientX - box.left) / box.width) * width - x(step.a)) / unit / step.d);
   };
   svg.addEventListener("pointerdown", (event) => {
     if (!step.d) return;
     event.preventDefault();
     moved(event);
-    const end = () => { window.removeEventListener("pointermove", moved); window.removeEventListener("pointerup", end); };
-    window.addEventListener("pointermove", moved);
-    window.addEventListener("pointerup", end);
+    const hands = [["pointermove", moved], ["pointerup", () => end()], ["pointercancel", () => end()]];
+    const end = () => hands.forEach(([name, act]) => window.removeEventListener(name, act));
+    hands.forEach(([name, act]) => window.addEventListener(name, act));
   });
   knob.addEventListener("keydown", (event) => {
     const by = { ArrowRight: 0.1, ArrowUp: 0.1, ArrowLeft: -0.1, ArrowDown: -0.1, PageUp: 1, PageDown: -1 }[event.key];

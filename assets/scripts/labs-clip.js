@@ -132,8 +132,8 @@ function course({ charts, shares: { n, v } }) {
 function show() {
   const value = props.value || {};
   if (value.matrix) matrix(value.matrix);
-  if (value.zero) names(value.zero);
-  if (value.shares) course(value);
+  if (value.zero) anew(root, value.zero, () => names(value.zero));
+  if (value.shares) anew(root, [value.charts, value.shares], () => course(value));
   say(value.status);
 }
 
@@ -141,4 +141,4 @@ show();
 watch("value", show);
 recall("tau", chosenAnew);
 recall("matrix", chosenAnew);
-onWidth(() => { if (props.value && props.value.shares) course(props.value); });
+onWidth(show);

@@ -53,15 +53,15 @@ function guided(parent, { gammas, names, rows }) {
 
 function show() {
   const value = props.value || {};
-  const open = [...root.querySelectorAll("details")].map((node) => node.open);
-  root.replaceChildren();
-  const made = Boolean(value.strip);
-  root.classList.toggle("empty", !made);
-  if (made) {
+  root.classList.toggle("empty", !value.strip);
+  anew(root, [value.charts, value.strip, value.guided], () => {
+    const open = [...root.querySelectorAll("details")].map((node) => node.open);
+    root.replaceChildren();
+    if (!value.strip) return;
     charted(make("div", "panels", root), value.charts || [], open);
     if (value.strip.steps.length) strip(root, value.strip);
     if (value.guided) guided(root, value.guided);
-  }
+  });
   say(value.status || { line: value.idle || "" });
 }
 

@@ -1,4 +1,4 @@
-// What a canvas shows of its value, kept by widgets that nobody sees, for links, reloads and Reset (desk.py, remembered): remember({step: 3})
+// What a canvas shows of its value, kept by widgets that nobody sees, for links, reloads and Reset (studio/widgets/kept.py): remember({step: 3})
 // hands it over once the hand rests; recall("step", took) calls took(value) with what a link, a reload or Reset set, which props hold.
 
 let resting = null, waiting = {};

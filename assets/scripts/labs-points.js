@@ -66,11 +66,13 @@ function show() {
   const value = props.value || {};
   if (value.fields) {
     if (!parts) build();
-    const open = [...parts.panels.querySelectorAll("details")].map((node) => node.open);
     arrows();
     cloud();
-    parts.panels.replaceChildren();
-    charted(parts.panels, value.charts, open);
+    anew(parts.panels, value.charts, () => {
+      const open = [...parts.panels.querySelectorAll("details")].map((node) => node.open);
+      parts.panels.replaceChildren();
+      charted(parts.panels, value.charts, open);
+    });
   }
   root.classList.toggle("empty", !parts);
   say(value.status || { line: value.idle || "" });

@@ -27,7 +27,12 @@ function card(box, one, reach) {
 }
 
 function show() {
-  const { gallery = [], charts = [], of, t, status } = props.value || {};
+  const { status, ...made } = props.value || {};
+  anew(root, made, () => drawAll(made));
+  say(status);
+}
+
+function drawAll({ gallery = [], charts = [], of, t }) {
   const open = [...root.querySelectorAll("details")].map((node) => node.open);
   root.replaceChildren();
   if (gallery.length) {
@@ -37,7 +42,6 @@ function show() {
     for (const one of gallery) card(box, one, [Math.min(...ends), Math.max(...ends)]);
   }
   charted(make("div", "panels", root), charts, open);
-  say(status);
 }
 
 show();

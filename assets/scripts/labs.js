@@ -87,21 +87,25 @@ function show() {
   if (value.of && props.chosen && value.of !== props.chosen) value = { idle: `Press Measure.` };
   const root = element.querySelector(".lab");
   if (!root) return;
+  const { status, ...made } = value;
+  anew(root, made, () => drawAll(root, made));
+  say(status || { line: value.idle || "" });
+}
+
+function drawAll(root, { charts = [], bars: counted = [], changes = [], tables = [], ...made }) {
   const open = [...root.querySelectorAll("details")].map((node) => node.open);
   root.replaceChildren();
-  const { charts = [], bars: made = [], changes = [], tables = [] } = value;
-  root.classList.toggle("empty", !charts.length && !made.length && Boolean(value.idle));
+  root.classList.toggle("empty", !charts.length && !counted.length && Boolean(made.idle));
   for (const one of tables) table(make("section", "panel", root), one); // before pictures that grow row by row
-  if (value.strips) strips(root, value.strips);
+  if (made.strips) strips(root, made.strips);
   if (changes.length) {
     const box = make("div", "changes", root);
     for (const one of changes) change(box, one);
   }
   const panels = make("div", "panels", root);
   charted(panels, charts, open);
-  for (const bar of made) bars(make("section", "panel", panels), bar);
-  if (value.pictures) pictures(root, value.pictures);
-  say(value.status || { line: value.idle || "" });
+  for (const bar of counted) bars(make("section", "panel", panels), bar);
+  if (made.pictures) pictures(root, made.pictures);
 }
 
 show();

@@ -68,7 +68,7 @@ function board() {
   if (path) dot(context, at, path.x[0], 6 * ratio, getComputedStyle(parts.canvas).backgroundColor, ink, 2.5 * ratio);
   if (now.at < cloud.x.length) dot(context, at, [cloud.x[now.at], cloud.y[now.at]], 6 * ratio, "transparent", ink, 2 * ratio);
   if (here) dot(context, at, here, 8 * ratio, "#facc15", ink, 2.5 * ratio);
-  parts.canvas.setAttribute("role", "img");
+  parts.canvas.setAttribute("role", "application"); // else a screen reader keeps the arrow keys for itself
   parts.canvas.setAttribute("aria-label", `${cloud.x.length} training pictures on two axes${path ? ", and a run of " + (path.x.length - 1) + " steps among them" : ""}; arrow keys go from one to the next`);
 }
 
@@ -129,14 +129,23 @@ function chosen(i) {
 function keys(cloud) {
   const groups = Object.keys(cloud.groups);
   if (!groups.includes(now.group)) now.group = groups[0];
+  anew(parts.choice, [groups, now.group], () => choices(groups));
+  const { names } = cloud.groups[now.group] || { names: [] };
+  anew(parts.names, [names, now.only], () => kinds(names));
+}
+
+function choices(groups) {
   parts.choice.replaceChildren();
   for (const name of groups.length > 1 ? groups : []) {
     const button = make("button", "", parts.choice, `coloured by ${name}`);
     Object.assign(button, { type: "button", ariaPressed: String(name === now.group) });
     button.addEventListener("click", () => { Object.assign(now, { group: name, only: null }); redraw(); });
   }
+}
+
+function kinds(names) {
   parts.names.replaceChildren();
-  (cloud.groups[now.group] || { names: [] }).names.forEach((name, i) => {
+  names.forEach((name, i) => {
     const button = make("button", "l-name", parts.names);
     button.type = "button";
     button.setAttribute("aria-pressed", String(now.only === i));

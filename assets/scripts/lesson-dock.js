@@ -4,15 +4,21 @@
 const root = element.querySelector(".dock");
 
 function show() {
-  const { place, title, heading, asks, at, steps, turns, words: said } = props.value || {};
-  studio.lesson.place = place || "";
-  document.body.classList.toggle("in-lesson", Boolean(place));
+  const value = props.value || {}, inside = root.contains(document.activeElement);
+  studio.lesson.place = value.place || "";
+  document.body.classList.toggle("in-lesson", Boolean(value.place));
+  anew(root, value, () => drawStep(value));
+  const heading = root.querySelector("h3");
+  if (inside && heading && !root.contains(document.activeElement)) heading.focus(); // at the first step nothing goes back
+}
+
+function drawStep({ place, title, heading, asks, at, steps, turns, words: said }) {
   root.replaceChildren();
   if (!place) return;
   const bar = make("div", "bar", root);
   const words = make("div", "names", bar);
   make("span", "title", words, `${title} · ${at} ${said.of} ${steps}`);
-  make("h3", "", words, heading);
+  make("h3", "", words, heading).tabIndex = -1;
   const buttons = make("div", "turns", bar);
   const button = (label, act, on = true) => {
     const node = make("button", "", buttons, label);

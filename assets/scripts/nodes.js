@@ -15,6 +15,22 @@ window.draw = (tag, attributes, parent, text) => {
   return node;
 };
 
+// Draw a part of the page anew, unless it is made of the same and as wide as before: so focus and selection outlive what a running work
+// shows. Where it has to be drawn, the focus goes to the node that says the same as the one which had it, else to the one in its place.
+window.anew = (root, made, build) => {
+  const key = JSON.stringify([made, root.clientWidth]);
+  if (root.made === key) return;
+  root.made = key;
+  const nodes = () => [...root.querySelectorAll("a, button, input, textarea, summary, [tabindex]")];
+  const says = (node) => `${node.tagName} ${node.getAttribute("aria-label") || node.textContent}`;
+  const held = document.activeElement, before = nodes(), at = before.indexOf(held);
+  build();
+  if (at < 0) return;
+  const alike = (node) => says(node) === says(held), after = nodes();
+  const found = after.filter(alike)[before.filter(alike).indexOf(held)] || after[at];
+  if (found) found.focus({ preventScroll: true });
+};
+
 // A formula of ours in a line of text: what stands behind an underscore is set below, as in "ε_c".
 window.formula = (node, text) => {
   node.replaceChildren(...text.split(/_(\w)/).map((part, i) => (i % 2 ? make("sub", "", null, part) : part)));

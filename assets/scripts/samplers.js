@@ -132,6 +132,11 @@ function panel(root, name, title, note, lines, floor, opens) {
 }
 
 function showRace(root, value) {
+  anew(root, [value.on, value.lines, value.apart, value.floor], () => drawRace(root, value));
+  status(root, value);
+}
+
+function drawRace(root, value) {
   const open = [...root.querySelectorAll("details")].map((node) => node.open);
   root.replaceChildren();
   const panels = make("div", "panels", root);
@@ -144,7 +149,6 @@ function showRace(root, value) {
   if (!lines.length && !apart.length) make("div", "empty", panels);
   if (apart.length) panel(panels, "moved", "Stochastic: distance of the made points from the data", "mean Wasserstein distance along 16 directions", apart, value.floor, opens);
   root.querySelectorAll("details").forEach((node, index) => (node.open = Boolean(open[index])));
-  status(root, value);
 }
 
 // ------------------------------------------------------------------------------------------------------- a grid of pictures

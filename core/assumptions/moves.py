@@ -4,7 +4,7 @@
     q(y | x_t) = Σ r_k N(c_k, U_k),   S_k = (1 − beta)·V_k + beta,   U_k = V_k·beta/S_k,                                 (2)
                  c_k = m_k + √(1 − beta)·V_k/S_k·(x_t − √(1 − beta)·m_k),   r_k ∝ w_k N(x_t; √(1 − beta)·m_k, S_k)
     KL(q ‖ its Gaussian) = E_q log q + ½·log(2πe·Var q)                     in nats, averaged over x_t ~ q(x_t)          (3)
-    KL(data ‖ a chain of Gaussian moves) ≤ Σ over the moves of (3)           by the chain rule of the Kullback-Leibler   (4)
+    KL(data ‖ a chain of Gaussian moves) ≤ KL(q(x_T) ‖ N(0, 1)) + Σ over the moves of (3)         by KL's chain rule     (4)
     y = E_q y + √(Var q)·eps                                                 a move drawn from that Gaussian             (5)
 
 The Gaussian of the same mean and variance is the nearest that there is, so (3) is what no Gaussian move can do without. A run
@@ -91,10 +91,18 @@ def small_steps(mixture: GaussianMixture, at: Level, betas: Sequence[float] = BE
 
 def chain(mixture: GaussianMixture, schedule: Schedule, steps: int) -> float:
     """Equation (4) for a run of so many moves down a schedule, to the data."""
-    total = 0.0
-    for cur, nxt in make_path(schedule, "trailing", steps):
+    path = make_path(schedule, "trailing", steps)
+    total = start(Line.of(mixture, path.levels[0]))
+    for cur, nxt in path:
         total += nats(Line.of(mixture, nxt), 1 - (cur.alpha / nxt.alpha) ** 2)
     return total
+
+
+def start(line: Line) -> float:
+    """KL(q ‖ N(0, 1)) in nats: (3) of q, and ½·(mean² + Var q − 1 − ln Var q), which the Gaussian of its moments has."""
+    q = Line(*(part[None] for part in line))
+    mean, variance = (float(moment[0]) for moment in moments(q))
+    return float(lost(q)[0]) + (mean**2 + variance - 1 - math.log(variance)) / 2
 
 
 class Left(NamedTuple):

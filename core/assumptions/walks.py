@@ -1,6 +1,7 @@
 """Assumption 3, the Markov chain: DDPM and DDIM visit the same distributions by different walks.
 
-    DDPM forgets: each move draws fresh noise, and corr(x_t, x_T) = (alpha_T/alpha_t)·std(x_t)/std(x_T)                  (1)
+    DDPM forgets: each move draws fresh noise. Pearson's correlation of x_t and x_T is ρ = (alpha_T/alpha_t)·std(x_t)/std(x_T),
+                  Spearman's, of their ranks, (6/π)·asin(ρ/2) where both are normal                                      (1)
     DDIM remembers: its walk is one-to-one, on a line even order-preserving: rank correlation 1                          (2)
     q(x_{t-1} | x_t, x_0) = N(alpha'·x_0 + √(sigma'² − std²)·(x_t − alpha·x_0)/sigma, std²),                             (3)
                       std = eta·(sigma'/sigma)·√(1 − alpha²/alpha'²)
@@ -93,9 +94,9 @@ def partial_correlation(a: np.ndarray, b: np.ndarray, given: np.ndarray) -> floa
 
 
 def forgetting(mixture: GaussianMixture, start: Level, at: Level) -> float:
-    """Equation (1)."""
+    """Equation (1), of the ranks."""
     spread = np.sqrt([Line.of(mixture, at).variance, Line.of(mixture, start).variance])
-    return float(start.alpha / at.alpha * spread[0] / spread[1])
+    return float(6 / np.pi * np.arcsin(start.alpha / at.alpha * spread[0] / spread[1] / 2))
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

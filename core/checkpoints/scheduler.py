@@ -31,6 +31,10 @@ LINSPACE = {
     "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
 }  # fmt: skip
 MOST_STEPS = 10_000
+SILENT = (
+    "The scheduler's config lets the picture vanish before the last time, or lets no noise in at some time, so that levels cannot "
+    "be told apart: correct its beta_start, beta_end or trained_betas."
+)
 _SAYS = re.compile(r"""["']?(?:parameterization|prediction_type)["']?\s*:\s*["']?(\w+)""")
 
 
@@ -67,7 +71,10 @@ def read_scheduler(data: Mapping[str, Any]) -> Training:
     offset = data.get("steps_offset", 0)
     if type(offset) is not int or not 0 <= offset <= 10:
         raise _bad("steps_offset", offset, "a whole number from 0 to 10")
-    schedule = _schedule(data)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        schedule = _schedule(data)
+        if not (np.isfinite(schedule.log_nsr).all() and (np.diff(schedule.log_nsr) > 0).all()):
+            raise UserError(SILENT)
     prediction = read_prediction(data.get("prediction_type", "eps"))
     if data.get("use_karras_sigmas"):
         notes.append("The model's scheduler asks for Karras' spacing: choose it where pictures should match.")

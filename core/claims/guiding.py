@@ -234,12 +234,11 @@ def learnt(
     places = levels(make("linear"))
     generator = torch.Generator().manual_seed(seed)
     classes = len(mixture.labels)
-    torch_state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
     shape = ((2 + 4 + classes, width), (width, width), (width, 2))
-    first, second, third = (torch.nn.Linear(*sizes) for sizes in shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed CUDA too
+        first, second, third = (torch.nn.Linear(*sizes) for sizes in shape)
     net = torch.nn.Sequential(first, torch.nn.SiLU(), second, torch.nn.SiLU(), third)
-    torch.random.set_rng_state(torch_state)
     optimiser = torch.optim.Adam(net.parameters(), 5e-3)
     slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     table = torch.tensor([[at.alpha, at.sigma, at.lam] for at in places])

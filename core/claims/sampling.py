@@ -178,13 +178,15 @@ def fifty_for_a_thousand() -> Generator[Progress, None, Finding]:
     says="The ODE underlying DDIM can be solved with higher-order numerical integrators. DPM-Solver achieves high-quality "
          "samples in "
          "10–20 function evaluations.",
-    asks="What order of convergence does DPM++ 2M show? (DDIM has 1)",
+    asks="What order of convergence does DPM++ 2M, DPM-Solver's successor, show? (DDIM has 1)",
     unit="order", paper="2206.00927",
-    link="?v=1&tab=samplers&view.on=mixture&view.toy=ring&view.race_samplers=ddim,heun,dpmpp_2m",
+    link="?v=1&tab=samplers&view.on=mixture&view.toy=ring&view.race_samplers=ddim,dpm_solver_2,dpmpp_2m",
+    note="Judged is DPM++ 2M (2211.01095), DPM-Solver's successor, by its distance from the exact solution on a mixture; what "
+         "DPM-Solver-2 itself reaches in 10 and 20 evaluations is told beside it and not judged. High quality is for the eye.",
 )  # fmt: skip
 def higher_order() -> Generator[Progress, None, Finding]:
-    """Race DDIM, DPM-Solver-2 and DPM++ 2M on an exact ring from five noises, fit error against evaluations, and compare what
-    10 and 20 evaluations come to; whatever the five noises disagree on is open.
+    """Race DDIM, DPM-Solver-2 and DPM++ 2M on an exact ring from five noises, fit error against evaluations, and hold the error
+    of DPM++ 2M at 20 and 40 evaluations to DDIM's at 20 and 160; whatever the five noises disagree on is open.
     """
     names, steps = ("ddim", "dpm_solver_2", "dpmpp_2m"), (*FEW, *RACE)
     orders: dict[str, list[float]] = {name: [] for name in names}
@@ -204,8 +206,11 @@ def higher_order() -> Generator[Progress, None, Finding]:
     told = (f"Order {ddim.value:.2f} for DDIM, {second.value:.2f} for DPM-Solver-2, {value.value:.2f} for DPM++ 2M. Off the exact "
             f"solution with 10 and 20 evaluations: DDIM {off['ddim'][0]:.1f} and {off['ddim'][1]:.1f} %, DPM-Solver-2 "
             f"{off['dpm_solver_2'][0]:.1f} and {off['dpm_solver_2'][1]:.1f} %, DPM++ 2M {off['dpmpp_2m'][0]:.1f} and "
-            f"{off['dpmpp_2m'][1]:.1f} %. With 40 DPM++ 2M makes {against[40].value:.2f} [{against[40].low:.2f}, "
-            f"{against[40].high:.2f}] of DDIM's error with 160.")  # fmt: skip
+            f"{off['dpmpp_2m'][1]:.1f} %. With 20, DPM++ 2M makes {against[20].value:.2f} [{against[20].low:.2f}, "
+            f"{against[20].high:.2f}] of DDIM's error with 20; with 40, {against[40].value:.2f} [{against[40].low:.2f}, "
+            f"{against[40].high:.2f}] of DDIM's with 160. Not judged: DPM-Solver-2 makes "
+            f"{off['dpm_solver_2'][0] / off['ddim'][0]:.2f} times DDIM's error with 10, and "
+            f"{off['dpm_solver_2'][1] / off['ddim'][1]:.2f} times with 20.")  # fmt: skip
     decision = together(decided(value, low=1.5), decided(ddim, high=1.5), *(decided(one, high=1) for one in against.values()))
     return Finding(value, decision, told, {"steps": list(steps), "points": 64},
                    {"prompt": "a red apple", "sampler": "dpmpp_2m", "steps": 15})  # fmt: skip

@@ -9,23 +9,12 @@ The samples are drawn out of one pool, several times, each time two that share n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from core.assumptions.line import over_runs
-from core.errors import UserError
-from core.metrics import (
-    Array,
-    Gaussian,
-    Interval,
-    frechet_distance,
-    frechet_floor,
-    kernel_distance,
-    matrix,
-    statistics,
-)
+from core.metrics import Interval, frechet_distance, frechet_floor, kernel_distance, statistics
 
 RUNS = 8
 SHARES = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)
@@ -67,36 +56,3 @@ def curve(real: np.ndarray, like: np.ndarray, other: np.ndarray, runs: int = RUN
             ])  # fmt: skip
         a, b, c, d = (over_runs(values) for values in np.transpose(found))
         yield AtSize(n, a, b, c, d, 2 * floor / n, n > real.shape[1])
-
-
-@dataclass(frozen=True)
-class BiasCurve:
-    """Frechet distances at several sizes, and the line limit + slope/n through them."""
-
-    sizes: tuple[float, ...]
-    values: tuple[float, ...]
-    limit: float
-    slope: float
-
-    def __float__(self) -> float:
-        return self.limit
-
-
-def frechet_limit(real: Array | Gaussian, generated: Array, pieces: int = 5, seed: int = 0) -> BiasCurve:
-    """The Frechet distance extrapolated to infinitely many generated pictures.
-
-    At n the distance is too large by slope/n (1911.07023 §3). The generated rows are shuffled and cut into k = 1, …, `pieces`
-    parts; the mean distance of k parts belongs to 1/n = k/rows; the line through these meets 1/n = 0 at the limit. The real
-    side stays as it is. Raises UserError where a part has fewer than 2·(D + 1) rows: there the curve bends.
-    """
-    rows = matrix(generated)
-    rows = rows[np.random.default_rng(seed).permutation(len(rows))]
-    reference = real if isinstance(real, Gaussian) else statistics(real)
-    least = 2 * (rows.shape[1] + 1)
-    if pieces < 2 or len(rows) // pieces < least:
-        raise UserError(f"{len(rows)} pictures in up to {pieces} parts do not show how the distance depends on their number: "
-                        f"take at least 2 parts of at least {least}.")  # fmt: skip
-    counts = np.arange(1, pieces + 1)
-    values = [np.mean([float(frechet_distance(reference, part)) for part in np.array_split(rows, k)]) for k in counts]
-    slope, limit = np.polyfit(counts / len(rows), values, 1)
-    return BiasCurve(tuple((len(rows) / counts).tolist()), tuple(map(float, values)), float(limit), float(slope))

@@ -18,7 +18,7 @@ from core.errors import UserError
 from core.inside.hooks import given, outputs
 from core.nets.attention import SpatialTransformer, TransformerBlock
 from core.nets.layers import ResnetBlock
-from core.observe import asked_then, conditional
+from core.observe import conditional, heard_then
 from core.pipeline import TextToImage
 from core.recipe import Recipe
 from core.sampling import Step
@@ -79,8 +79,8 @@ def attended(pipe: TextToImage, recipe: Recipe, step: Step, name: str, down: flo
 
 
 def again(pipe: TextToImage, recipe: Recipe, step: Step) -> None:
-    """Ask the network what it was asked at a step of a run of one picture."""
-    conditional(pipe, asked_then(pipe, recipe, step).prompt, step.x[:1], step.evaluations[0].at)
+    """Ask the network what it was asked at a step of a run of one picture; raises UserError under a classifier."""
+    conditional(pipe, heard_then(pipe, recipe, step).prompt, step.x[:1], step.evaluations[0].at)
 
 
 def part_of(pipe: TextToImage, name: str) -> nn.Module:

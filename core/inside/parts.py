@@ -17,7 +17,7 @@ from core.inside.hooks import outputs
 from core.nets.attention import SpatialTransformer
 from core.nets.configs import UNetConfig
 from core.nets.layers import Downsample, ResnetBlock, TimeEmbedding, Upsample
-from core.nets.unet import DownLevel, UNet, UpLevel
+from core.nets.unet import DownStage, UNet, UpStage
 
 KINDS: dict[type[nn.Module], str] = {
     TimeEmbedding: "time", ResnetBlock: "resnet", SpatialTransformer: "attention", Downsample: "downsample", Upsample: "upsample",
@@ -101,9 +101,9 @@ def place(name: str, top: int) -> tuple[str, int]:
 def skips(unet: UNet) -> list[tuple[str, str]]:
     """Which module's output each block of the way up is given: the last one that was put by is the first to be taken."""
     kept = [IN]
-    for i, down in enumerate(cast(list[DownLevel], unet.down_blocks)):
+    for i, down in enumerate(cast(list[DownStage], unet.down_blocks)):
         kind = "attentions" if hasattr(down, "attentions") else "resnets"
         kept += [f"down_blocks.{i}.{kind}.{j}" for j in range(len(down.resnets))]
         kept += [f"down_blocks.{i}.downsamplers.0"] if hasattr(down, "downsamplers") else []
-    ups = cast(list[UpLevel], unet.up_blocks)
+    ups = cast(list[UpStage], unet.up_blocks)
     return [(kept.pop(), f"up_blocks.{u}.resnets.{k}") for u, up in enumerate(ups) for k in range(len(up.resnets))]

@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
-from core.guidance import classifier_free
 from core.inside.hooks import changed, given
 from core.inside.parts import MIDDLE, Map
 from core.nets.attention import SpatialTransformer, TransformerBlock
 from core.nets.layers import ResnetBlock, like_rows
-from core.nets.unet import Middle, UNet, UpLevel
+from core.nets.unet import Middle, UNet, UpStage
 from core.observe import Word
 from core.pipeline import TextToImage
 from core.prediction import Cond, Denoiser, NetworkModel, Prediction
@@ -110,7 +109,7 @@ def without_skip(modules: dict[str, nn.Module], name: str) -> Any:
         skips: list[Tensor] = args[1]  # the level takes them from its end
         skips[-1 - int(number)] = torch.zeros_like(skips[-1 - int(number)])
 
-    return given(cast(UpLevel, modules[level]), emptied)
+    return given(cast(UpStage, modules[level]), emptied)
 
 
 def without_attention(which: str) -> Any:
@@ -150,14 +149,13 @@ def told(pipe: TextToImage, x: Tensor, at: Level, texts: Sequence[str], switch: 
 
 
 def denoiser(pipe: TextToImage, recipe: Recipe, switch: Switch | None = None) -> Denoiser:
-    """The denoiser of a recipe with something off. The hooks live within each call, so that others may be served in between."""
-    whole = pipe.denoiser([recipe])
-    if switch is not None and switch.kind == "word":
-        model = NetworkModel(pipe.unet, pipe.schedule, pipe.parts.prediction)
-        states = heard(pipe.text_states([recipe.prompt] * recipe.batch), switch)
-        negative = pipe.text_states([recipe.negative] * recipe.batch)
-        one_by_one = lambda x, at, conds: tuple(model(x, at, (cond,))[0] for cond in conds)  # noqa: E731  of different lengths
-        whole = classifier_free(one_by_one, Cond(states), Cond(negative), recipe.gamma)
+    """The denoiser of a recipe, in the exact tier, with something off.
+
+    The hooks live within each call, so that others may be served in between. Raises UserError for a word under a classifier.
+    """
+    word = switch is not None and switch.kind == "word"
+    states = heard(pipe.text_states([recipe.prompt] * recipe.batch), switch) if word else None
+    whole = pipe.denoiser([recipe.replace(tier="exact")], states)
 
     def denoise(x: Tensor, at: Level) -> Prediction:
         with off(pipe.unet, switch):

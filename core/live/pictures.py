@@ -148,7 +148,7 @@ def learnt(
     trainers, exam = [], Exam.of(few, schedule, seed)
     for p in (0.0, drop):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed CUDA too
             trainers.append(Trainer(Task(few, schedule, p, run), None, torch.device("cpu")))
     shown = [copy.deepcopy(trainer.network).eval().requires_grad_(False) for trainer in trainers]
     models = tuple(NetworkModel(network, schedule, "v") for network in shown)

@@ -151,18 +151,6 @@ class VisionTransformer(nn.Module):
         return self.post_layernorm(states[:, 0])
 
 
-class ImageEncoder(nn.Module):
-    """CLIP's image tower: pictures [B, 3, size, size], normalised, -> features [B, width]."""
-
-    def __init__(self, config: VisionConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.vision_model = VisionTransformer(config)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.vision_model(x)
-
-
 class Clip(nn.Module):
     """Both towers with their projections and the learnable temperature."""
 

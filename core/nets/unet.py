@@ -16,7 +16,7 @@ from core.nets.configs import UNetConfig
 from core.nets.layers import Downsample, ResnetBlock, TimeEmbedding, Upsample, like_rows, time_embedding
 
 
-class Level(nn.Module):
+class Stage(nn.Module):
     """Residual blocks of one resolution, with transformers where it attends and a resampling at its end."""
 
     def __init__(self, cfg: UNetConfig, level: int, widths: list[tuple[int, int]]) -> None:
@@ -31,7 +31,7 @@ class Level(nn.Module):
         return self.attentions[i](x, context) if hasattr(self, "attentions") else x
 
 
-class DownLevel(Level):
+class DownStage(Stage):
     """One level of the encoder; hands out every map it makes, for the skips."""
 
     def __init__(self, cfg: UNetConfig, level: int) -> None:
@@ -50,7 +50,7 @@ class DownLevel(Level):
         return maps
 
 
-class UpLevel(Level):
+class UpStage(Stage):
     """One level of the decoder; each block concatenates a skip."""
 
     def __init__(self, cfg: UNetConfig, level: int) -> None:
@@ -99,9 +99,9 @@ class UNet(nn.Module):
         levels = range(len(config.channels))
         self.conv_in = nn.Conv2d(config.in_channels, width, 3, padding=1)
         self.time_embedding = TimeEmbedding(width, 4 * width)
-        self.down_blocks = nn.ModuleList([DownLevel(config, i) for i in levels])
+        self.down_blocks = nn.ModuleList([DownStage(config, i) for i in levels])
         self.mid_block = Middle(config)
-        self.up_blocks = nn.ModuleList([UpLevel(config, i) for i in reversed(levels)])
+        self.up_blocks = nn.ModuleList([UpStage(config, i) for i in reversed(levels)])
         self.conv_norm_out = nn.GroupNorm(config.groups, width, config.eps)
         self.conv_out = nn.Conv2d(width, config.out_channels, 3, padding=1)
 

@@ -38,7 +38,7 @@ class Posterior:
         return 0.5 * (self.mean**2 + self.logvar.exp() - 1 - self.logvar).flatten(1).sum(1)
 
 
-class Level(nn.Module):
+class Stage(nn.Module):
     """Residual blocks of one resolution."""
 
     def __init__(self, cin: int, cout: int, layers: int, groups: int) -> None:
@@ -51,7 +51,7 @@ class Level(nn.Module):
         return x
 
 
-class EncoderLevel(Level):
+class EncoderStage(Stage):
     def __init__(self, cin: int, cout: int, layers: int, groups: int, last: bool) -> None:
         super().__init__(cin, cout, layers, groups)
         self.downsamplers = None if last else nn.ModuleList([Downsample(cout, one_sided=True)])
@@ -61,7 +61,7 @@ class EncoderLevel(Level):
         return x if self.downsamplers is None else self.downsamplers[0](x)
 
 
-class DecoderLevel(Level):
+class DecoderStage(Stage):
     def __init__(self, cin: int, cout: int, layers: int, groups: int, last: bool) -> None:
         super().__init__(cin, cout, layers, groups)
         self.upsamplers = None if last else nn.ModuleList([Upsample(cout)])
@@ -95,7 +95,7 @@ class Encoder(nn.Module):
         last = len(cfg.channels) - 1
         self.conv_in = nn.Conv2d(cfg.image_channels, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(
-            [EncoderLevel(widths[i], widths[i + 1], cfg.layers, cfg.groups, i == last) for i in range(last + 1)]
+            [EncoderStage(widths[i], widths[i + 1], cfg.layers, cfg.groups, i == last) for i in range(last + 1)]
         )
         self.mid_block = Middle(widths[-1], cfg.groups, cfg.mid_attention)
         self.conv_norm_out = nn.GroupNorm(cfg.groups, widths[-1], EPS)
@@ -118,7 +118,7 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(cfg.latent_channels, widths[0], 3, padding=1)
         self.mid_block = Middle(widths[0], cfg.groups, cfg.mid_attention)
         self.up_blocks = nn.ModuleList(
-            [DecoderLevel(widths[i], widths[i + 1], cfg.layers + 1, cfg.groups, i == last) for i in range(last + 1)]
+            [DecoderStage(widths[i], widths[i + 1], cfg.layers + 1, cfg.groups, i == last) for i in range(last + 1)]
         )
         self.conv_norm_out = nn.GroupNorm(cfg.groups, widths[-1], EPS)
         self.conv_out = nn.Conv2d(widths[-1], cfg.image_channels, 3, padding=1)

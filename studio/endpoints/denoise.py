@@ -75,6 +75,6 @@ def filmed(
     engine: Engine, recipe: Recipe, start: Start | None
 ) -> Generator[Any, None, tuple[Run, film.Cut, list[dict[str, Any]]]]:
     """A run with its pictures and numbers, for the endpoint."""
-    run = yield from engine.run(recipe, start.pictures if start else None)
+    run = yield from engine.run_with_steps(recipe, start.pictures if start else None)
     about = film.film(engine.pipe, run.recipe, run.steps)["frames"]
     return run, (yield from film.cut(engine.pipe, run.recipe, run.steps)), about

@@ -49,7 +49,7 @@ async def answers(engine: Engine, fields: dict[str, Any], visitor: str) -> Async
         async for event in job:
             if isinstance(event, (Failed, Stopped)):
                 raise UserError(event.sentence if isinstance(event, Failed) else "Stopped on request.")
-            yield answer(event, Path(folder), model_hash, start)
+            yield await asyncio.to_thread(answer, event, Path(folder), model_hash, start)
 
 
 def answer(event: Any, folder: Path, model_hash: str | None, start: starts.Start | None) -> tuple[Any, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The endpoints `/encode` and `/decode`: a picture as latents for programs, and back."""
 
 # No `from __future__ import annotations`: Gradio reads the types of an endpoint as objects.
+import asyncio
 import inspect
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -60,6 +61,7 @@ def encoder(bench: Bench) -> Callable[..., Any]:
             if image is None:
                 raise UserError("image is missing; hand in a PNG, JPEG or WebP file.")
             x = square(image, side_of(bench, side))
+            bench.engine.room_for(x.width, x.height)
             price = picture_cost(bench, None) * (x.width / bench.pipe.size) ** 2
             with bench.engine.compute(lambda: bench.coded(x), controls.visitor(request), price) as job:
                 async for event in job:
@@ -90,6 +92,8 @@ def decoder(bench: Bench) -> Callable[..., Any]:
         """
         try:
             z = latents_of(latents, bench.pipe.vae.config.latent_channels)
+            height, width = (bench.pipe.vae.factor * cells for cells in z.shape[2:])
+            bench.engine.room_for(width, height)
             price = picture_cost(bench, None) * z[0, 0].numel() * bench.pipe.vae.factor**2 / bench.pipe.size**2
 
             def work() -> Any:
@@ -100,7 +104,7 @@ def decoder(bench: Bench) -> Callable[..., Any]:
                 async for event in job:
                     if isinstance(event, Done):
                         (image,) = to_images(event.value)
-                        path = write_png(Path(folder) / "decoded.png", image)
+                        path = await asyncio.to_thread(write_png, Path(folder) / "decoded.png", image)
                         told = {"state": "done", "width": image.width, "height": image.height, "channels": numbers(z[0])}
                         yield FileData(path=str(path)).model_dump(), told
                     else:

@@ -4,10 +4,13 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
+from core.errors import UserError
 from core.schedules import ENDS, SPACINGS, Schedule, make_path
 from studio.figures import schedules as figures
 from studio.widgets import controls
-from studio.widgets.checks import one_of, whole
+from studio.widgets.checks import one_of, real, whole
+
+MOST_NSR = 1e9  # of a level of one's own: nothing but noise
 
 
 def endpoint(own: Schedule, offset: int) -> Callable[..., Any]:
@@ -37,7 +40,7 @@ def endpoint(own: Schedule, offset: int) -> Callable[..., Any]:
         """
         try:
             made = figures.schedule_of(one_of("schedule", schedule, figures.known_schedules(own)), zero_terminal_snr, own)
-            given = None if sigmas is None else figures.typed_sigmas(",".join(map(str, sigmas)) or "none")
+            given = None if sigmas is None else figures.typed_sigmas(typed(sigmas))
             path = make_path(made, spacing, whole("steps", steps, 1, len(made)), end=end, offset=offset, sigmas=given)
         except Exception as error:
             raise controls.fault(error) from None
@@ -49,3 +52,10 @@ def endpoint(own: Schedule, offset: int) -> Callable[..., Any]:
         }  # fmt: skip
 
     return schedule
+
+
+def typed(sigmas: Any) -> str:
+    """A list of levels from a program, as they would be typed; raises UserError."""
+    if not isinstance(sigmas, list):
+        raise UserError("sigmas must be a list of numbers that fall, such as [14.6, 5, 1, 0].")
+    return ",".join(str(real("sigmas", sigma, 0, MOST_NSR)) for sigma in sigmas) or "none"

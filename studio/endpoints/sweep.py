@@ -1,6 +1,7 @@
 """The function behind `/guidance_sweep`: the sweep of the guidance tab for programs."""
 
 # No `from __future__ import annotations`: Gradio reads the types of the endpoint as objects.
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,13 +11,14 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from core.errors import UserError
-from core.recipe import clean_text
+from core.recipe import allowed, clean_text
 from studio.endpoints.fields import asked, takes
 from studio.figures import guidance as figures
 from studio.formats.whole import write_png
 from studio.service.engine import Engine
 from studio.service.jobs import Done, Failed, Queued, Stopped
 from studio.widgets import controls
+from studio.widgets.checks import real
 from studio.work.sweep import Progress, Sweep, numbers, swept
 
 
@@ -60,7 +62,7 @@ def endpoint(engine: Engine) -> Callable[..., Any]:
                 if isinstance(event, (Failed, Stopped)):
                     raise UserError(event.sentence if isinstance(event, Failed) else "Stopped on request.")
                 with tempfile.TemporaryDirectory() as folder:
-                    yield answer(event, sweep, Path(folder))
+                    yield await asyncio.to_thread(answer, event, sweep, Path(folder))
 
     return guidance_sweep
 
@@ -74,9 +76,10 @@ def texts(prompts: Any) -> tuple[str, ...]:
 
 def scales(gammas: Any) -> str:
     """A list of numbers from a program, as they would be typed; raises UserError."""
-    if not isinstance(gammas, list) or any(isinstance(g, bool) or not isinstance(g, int | float) for g in gammas):
+    if not isinstance(gammas, list):
         raise UserError("gammas must be a list of numbers, such as [0, 2, 6].")
-    return " ".join(map(repr, gammas))
+    limits = allowed("gamma")
+    return " ".join(repr(real("gamma", gamma, limits["minimum"], limits["maximum"])) for gamma in gammas)
 
 
 def answer(event: Any, asked: Sweep, folder: Path) -> tuple[Any, dict[str, Any]]:

@@ -75,10 +75,10 @@ def orders(points: Sequence[Point]) -> list[list[str]]:
 
 
 def registry_rows() -> list[list[str]]:
-    """Every sampler as it is registered: label, sentence, order, calls a step, paper as a link."""
+    """Every sampler as it is registered: label, sentence, order, calls a step, paper as a link where there is one."""
     return [
         [entry.label, entry.doc, "stochastic" if entry.stochastic else str(entry.order), str(entry.calls),
-         f"[{entry.paper}](https://arxiv.org/abs/{entry.paper})"]
+         f"[{entry.paper}](https://arxiv.org/abs/{entry.paper})" if entry.paper else "none"]
         for entry in SAMPLERS.values()
     ]  # fmt: skip
 

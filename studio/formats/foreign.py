@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,7 +35,10 @@ INVOKE_SAMPLERS = {
 
 # What AUTOMATIC1111 from version 1.9 on means by the schedule type "Automatic", where that is not its usual one.
 AUTOMATIC = {"dpmpp_2m": "karras", "dpmpp_2m_sde": "exponential", "dpm_solver_2": "karras"}
-NETWORKS = re.compile(r"\s*<(?:lora|lyco|hypernet):[^<>]{0,200}>", re.IGNORECASE)
+
+# Each begins at the first of its spaces and holds nothing that could begin another: else a long text takes squared time.
+NETWORKS = re.compile(r"(?<!\s)\s*<(?:lora|lyco|hypernet):[^<>]{0,200}>", re.IGNORECASE)
+BRACKETS = re.compile(r"(?<!\s)\s*\[([^\[\]]*)\]")
 
 
 def comfyui(texts: Mapping[str, str]) -> Found | None:
@@ -84,9 +88,9 @@ def _is_graph(graph: Any) -> bool:
 def _upstream(graph: Mapping[str, Any], link: Any) -> Iterator[Mapping[str, Any]]:
     """The node that a link [id, output] comes from, and all before it."""
     seen: set[str] = set()
-    waiting = [link]
+    waiting = deque([link])
     while waiting:
-        link = waiting.pop(0)
+        link = waiting.popleft()
         if not (isinstance(link, list) and len(link) == 2) or str(link[0]) in seen or str(link[0]) not in graph:
             continue
         seen.add(str(link[0]))
@@ -133,9 +137,10 @@ def _old_invokeai(about: Any) -> Found | None:
     prompt = image.get("prompt")
     if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict):
         prompt = prompt[0].get("prompt")
+    words = _text(prompt)
     made: dict[str, Any] = {
-        "prompt": re.sub(r"\s*\[[^\]]*\]", "", _text(prompt)),  # this version wrote the negative prompt in brackets
-        "negative": " ".join(re.findall(r"\[([^\]]*)\]", _text(prompt))),
+        "prompt": BRACKETS.sub("", words),  # this version wrote the negative prompt in brackets
+        "negative": " ".join(BRACKETS.findall(words)),
         **_plain({name: image.get(name) for name in ("steps", "seed", "width", "height")}),
     }
     if isinstance(image.get("cfg_scale"), (int, float)):

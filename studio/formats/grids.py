@@ -118,17 +118,17 @@ def _number(value: str, whole: bool) -> float:
 def _spread(value: str, spread: re.Match[str], whole: bool) -> list[float]:
     start, stop = (_number(part, whole) for part in spread.groups()[:2])
     if spread[4]:
-        count = int(spread[4])
-        if not 2 <= count <= MOST_VALUES:
-            raise UserError(f"{value} asks for {count} numbers; it can be 2 to {MOST_VALUES}.")
-        return [int(n) if whole else round(float(n), 6) for n in np.linspace(start, stop, count)]
+        wanted = float(spread[4])  # as an int it might have more digits than Python reads
+        if not 2 <= wanted <= MOST_VALUES:
+            raise UserError(f"{_clipped(value)} asks for {wanted:g} numbers; it can be 2 to {MOST_VALUES}.")
+        return [int(n) if whole else round(float(n), 6) for n in np.linspace(start, stop, int(wanted))]
     by = _number(spread[3], whole) if spread[3] else 1
     if by == 0 or (stop - start) * by < 0:
         fall = f"{short(start)}-{short(stop)} ({'+' if stop > start else '-'}1)"
-        raise UserError(f"{value} never arrives; the step needs the direction of the range, such as {fall}.")
+        raise UserError(f"{_clipped(value)} never arrives; the step needs the direction of the range, such as {fall}.")
     count = math.floor((stop - start) / by + 1e-9) + 1
     if count > MOST_VALUES:
-        raise UserError(f"{value} is {count} numbers; an axis takes at most {MOST_VALUES}.")
+        raise UserError(f"{_clipped(value)} is {count} numbers; an axis takes at most {MOST_VALUES}.")
     return [start + i * by if whole else round(start + i * by, 6) for i in range(count)]
 
 

@@ -24,7 +24,7 @@ from studio.figures.run import data_uri, duration, file_name, summary
 from studio.formats import movie
 from studio.formats.links import to_run
 from studio.formats.png import save_png
-from studio.formats.whole import FULL, write_whole
+from studio.formats.whole import write_whole
 from studio.service.engine import Engine, cost
 from studio.service.jobs import Done, Failed, Job, Preview, Queued, Run, Stopped
 from studio.widgets import controls
@@ -95,11 +95,11 @@ class Desk:
         if not made:
             raise UserError(EMPTY)
         recipe = branched(Recipe.from_json(made).replace(branch=None), place(at)[0], dict(zip(self.other, values, strict=True)))
-        async for change in self.shoot(recipe, request):
+        async for change in self.shoot(recipe, request, there=True):
             yield change
 
-    async def shoot(self, recipe: Recipe, request: gr.Request) -> Changes:
-        """Run a recipe and develop its film, the run that it branches from before it."""
+    async def shoot(self, recipe: Recipe, request: gr.Request, there: bool = False) -> Changes:
+        """Run a recipe and develop its film, the run that it branches from before it, unless that one's film is `there`."""
         base = recipe.replace(branch=None)
         runs: list[Run] = []
         for asked in [base] if recipe.branch is None else [base, recipe]:
@@ -110,19 +110,22 @@ class Desk:
             if not isinstance(event, Done):
                 return
             runs.append(event.value)
+            if there and asked is base:
+                continue
             async for change in self.developed(runs, view | {"line": ran(event)}, request):
                 yield change
             yield self.arrived(one, request) | {self.made: asked.to_json()}
 
     async def developed(self, runs: list[Run], view: dict[str, Any], request: gr.Request) -> Changes:
         """The film of the last of these runs, part by part."""
-        run, beside = runs[-1], runs[0].steps if len(runs) > 1 else None
-        names = ("film", "pictures") if beside is None else ("other", "others")
-        key = f"{run.recipe.digest} {beside is not None}"
+        run, second = runs[-1], len(runs) > 1
+        names = ("other", "others") if second else ("film", "pictures")
+        key = f"{run.recipe.digest} {second}"
         if known := self.known.get(key):
             yield {self.film: gr.update(value=view, **parts(names, known))}
             return
-        work = functools.partial(film.develop, self.engine.pipe, run.recipe, run.steps, beside)
+        steps = [one.with_steps().steps for one in runs]
+        work = functools.partial(film.develop, self.engine.pipe, run.recipe, steps[-1], steps[0] if second else None)
         seen = None
         with self.engine.compute(work, controls.visitor(request), cost(run.recipe)) as job:
             async for told, event in followed(job, view):
@@ -209,7 +212,7 @@ class Desk:
         """Work on a run that is known, or computed again where it was forgotten: where it stands, at last with what it came to."""
 
         def job() -> Generator[Any, None, Any]:
-            run = yield from self.engine.run(recipe)
+            run = yield from self.engine.run_with_steps(recipe)
             return (yield from work(recipe=run.recipe, steps=run.steps))
 
         with self.engine.compute(job, controls.visitor(request), cost(self.engine.pipe.complete(recipe))) as running:
@@ -256,7 +259,7 @@ def ran(event: Done) -> str:
     run = event.value
     line = f"{run.recipe.steps} steps, {run.nfe} network evaluations (NFE), {duration(run.seconds)}"
     end = ", remembered from before." if event.cached else "."
-    return " ".join([line + end, "Space plays, the arrow keys step.", *run.notes])
+    return " ".join([line + end, "Space plays; in the film the arrow keys step.", *run.notes])
 
 
 def parts(names: tuple[str, str], progress: film.Progress, seen: film.Progress | None = None) -> dict[str, Any]:
@@ -297,16 +300,13 @@ def branched(recipe: Recipe, k: int, values: Mapping[str, Any]) -> Recipe:
 
 
 def written(form: str, done: film.Cut, recipe: Recipe, folder: Path) -> Path:
-    """A film as a file of this form; raises UserError where the disk is full."""
+    """A film as a file of this form; OSError (ENOSPC) where the disk is full."""
     name = Path(file_name(recipe)).stem
-    try:
-        if form == "sheet":
-            lines = [f"step {one['k']}, t = {one['t']:.0f}" for one in done.numbers]
-            page = movie.contact_sheet(done.x0, lines, f"predicted x0 · {summary(recipe)}")
-            return save_png(folder / f"{name}-sheet.png", page, recipe)
-        lines = [movie.caption(one, recipe.steps) for one in done.numbers]
-        frames = [movie.composed(x, x0, line) for x, x0, line in zip(done.x, done.x0, lines, strict=True)]
-        return write_whole(folder / f"{name}.{form}", movie.FORMS[form](frames))
-    except OSError:
-        raise UserError(FULL) from None
+    if form == "sheet":
+        lines = [f"step {one['k']}, t = {one['t']:.0f}" for one in done.numbers]
+        page = movie.contact_sheet(done.x0, lines, f"predicted x0 · {summary(recipe)}")
+        return save_png(folder / f"{name}-sheet.png", page, recipe)
+    lines = [movie.caption(one, recipe.steps) for one in done.numbers]
+    frames = [movie.composed(x, x0, line) for x, x0, line in zip(done.x, done.x0, lines, strict=True)]
+    return write_whole(folder / f"{name}.{form}", movie.FORMS[form](frames))
 

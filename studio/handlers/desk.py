@@ -67,12 +67,14 @@ class Desk:
             with self._submit(recipes, start, request) as job, tempfile.TemporaryDirectory() as folder:
                 yield {self.stage: view, self.go: gr.update(interactive=False), self.halt: gr.update(interactive=True)}
                 async for event in job:
-                    view = stage.staged(event, view, Path(folder), model_hash, stage.told(start))
+                    view = await asyncio.to_thread(stage.staged, event, view, Path(folder), model_hash, stage.told(start))
                     ended = self._ended(event, request, board, model_hash) | ready if isinstance(event, LAST) else {}
                     ended |= {self.made: recipes[0].to_json()} if isinstance(event, Done) else {}
                     yield {self.stage: view} | ended  # Gradio copies the files before it comes back here
         except Exception as error:
-            raise controls.fault(error) from None
+            told = controls.fault(error)
+            yield {self.stage: view | {"state": "failed", "line": told.message}} | ready
+            raise told from None
         if isinstance(event, Failed):
             raise gr.Error(controls.untagged(event.sentence), title="No picture", print_exception=False)
 
@@ -122,7 +124,8 @@ class Desk:
     def take(self, event: gr.EventData, rest: dict[str, Any]) -> tuple[Any, Any]:
         """An upload, or a picture of the stage, becomes the picture to start from; what cannot is said in its place."""
         file = {"path": getattr(event, "path", None)}
-        size = self._size(Recipe(prompt="", **rest))
+        usual = self.engine.pipe.size
+        size = rest.get("width") or usual, rest.get("height") or usual
         try:
             start = starts.from_page({"file": file}, size)
             assert start is not None

@@ -15,6 +15,7 @@ from studio.figures.run import data_uri, duration, file_name, summary
 from studio.formats.png import alone, save_png
 from studio.handlers.starts import KEPT, Start
 from studio.service.jobs import Done, Failed, Preview, Queued, Run, Stopped
+from studio.widgets.status import stated
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +27,11 @@ def staged(
     event: Any, before: dict[str, Any], folder: Path, model_hash: str | None, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """An event as the stage shows it; pictures that are finished are written to the folder."""
-    if isinstance(event, Queued):
-        place = "Next in line" if event.position <= 1 else f"Number {event.position} in line"
-        wait = "" if event.seconds is None else f", about {duration(event.seconds)}"
-        return before | {"state": "queued", "line": "Starting …" if not event.position else f"{place}{wait} …"}
+    if isinstance(event, (Queued, Failed)):
+        return before | stated(event, before)
     if isinstance(event, Stopped):
         step, steps = (event.step, event.steps) if event.steps else before.get("at", (0, 0))
         return before | {"state": "stopped", "line": f"Stopped at {step}/{steps}." if steps else "Stopped before it began."}
-    if isinstance(event, Failed):
-        return before | {"state": "failed", "line": event.sentence}
     if isinstance(event, Done):
         return done(event, folder, model_hash, notes)
     previews: list[Preview] = list(event.values()) if isinstance(event, dict) else [event]

@@ -9,6 +9,7 @@ less have their turn, for as much time as it had itself (see turns.py).
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -47,9 +48,9 @@ class Engine:
 
     def __init__(
         self, pipe: TextToImage, cache_bytes: int = CACHE_BYTES, most_waiting: int = MOST_WAITING,
-        inception: InceptionV3 | None = None,
+        inception: InceptionV3 | None = None, shared: bool = True,
     ) -> None:  # fmt: skip
-        self.pipe, self.inception, self._most_waiting = pipe, inception, most_waiting
+        self.pipe, self.inception, self.shared, self._most_waiting = pipe, inception, shared, most_waiting
         self._cache = Cache(cache_bytes)
         self._waiting: list[Job] = []
         self._running: list[list[Job]] = []  # the group that is served and, while that makes way, the one that passes it
@@ -77,6 +78,11 @@ class Engine:
     def compute(self, work: Work, visitor: str, cost: float = USUAL) -> Job:
         """Queue a generator function that needs the device: what it yields are events, what it returns is in Done."""
         return self._queue(Job(visitor, cost, work=work))
+
+    def room_for(self, width: int, height: int) -> None:
+        """Refuse work on a picture of this size where one step of a run needs more memory than is free; raises UserError."""
+        width, height = (max(16, 8 * math.ceil(side / 8)) for side in (width, height))  # as a recipe may have them
+        check_room(self.pipe, [Recipe(prompt="", steps=1, width=width, height=height)], self._forget)
 
     def stop(self, visitor: str) -> None:
         """Stop all that this visitor has running or waiting; what does not run just now ends at once."""
@@ -115,6 +121,10 @@ class Engine:
                 return end.value[0]
             yield next(iter(previews.values()), None)
 
+    def run_with_steps(self, recipe: Recipe, pictures: Pictures | None = None) -> Generator[Preview | None, None, Run]:
+        """`run`, for work that looks into its steps; raises UserError where it was too long to be remembered with them."""
+        return (yield from self.run(recipe, pictures)).with_steps()
+
     def run_beside(
         self, recipes: Sequence[Recipe], pictures: Pictures | None = None
     ) -> Generator[dict[Recipe, Preview], None, list[Run]]:
@@ -151,6 +161,9 @@ class Engine:
 
     def _work(self) -> None:
         """The worker thread: one group of jobs after the other, whatever happens to each."""
+        import torch
+
+        torch.get_num_threads()  # a thread takes the number that holds when it first asks: before `one_thread` sets 1 elsewhere
         while True:
             with self._change:
                 while not self._waiting and not self._closed:
@@ -208,12 +221,16 @@ class Engine:
                 self._answer_recipes(jobs)
             else:
                 self._answer_work(jobs[0], jobs[0].work)
+            return
         except BaseException as error:  # whatever it is, the next job is not to blame
-            if len(jobs) == 1:
-                jobs[0].put(self._failed(error))
-                return
-            for job in jobs:
-                self._answer([job])
+            failed, short = self._failed(error) if len(jobs) == 1 else None, out_of_memory(error)
+        if short:  # only now is the error gone, and with it the tensors of what it broke off
+            self._forget()
+        if failed is not None:
+            jobs[0].put(failed)
+            return
+        for job in jobs:
+            self._answer([job])
 
     def _answer_recipes(self, jobs: Sequence[Job]) -> None:
         recipes: list[Recipe] = []  # each once, however many want it
@@ -305,8 +322,7 @@ class Engine:
         """What to say: a sentence of ours, too little memory, or a fault that nobody foresaw."""
         if isinstance(error, UserError):
             return Failed(str(error))
-        if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower():
-            self._forget()
+        if out_of_memory(error):
             log.warning("out of memory: %s", error)
             return Failed(TOO_BIG)
         code = secrets.token_hex(3).upper()
@@ -331,6 +347,11 @@ class Engine:
             running, waiting = list(self._running), [job for job in self._waiting if not job.stopped]
         for place, (job, ahead) in enumerate(forecast(running, waiting, self._room)):
             job.put(Queued(place + 1 if running else place, None if self._rate is None else self._rate * ahead))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory, on whichever device."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "alloc" in str(error).lower()
 
 
 def cost(recipe: Recipe) -> float:

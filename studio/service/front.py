@@ -3,7 +3,8 @@
 ASGI middleware, handed to Gradio's launch. For each visitor Gradio copies its whole configuration, searches it for addresses
 of files, renders and compresses it: a tenth of a second of one processor, and fifty who come at once wait for five seconds of
 it. What it would answer depends on the address that they came by and on who they are; both are in the name that an answer is kept
-under. Whatever bears a state of its own (a deep link, a part of a file, a question whether a file has changed) passes through.
+under. Whatever bears a state of its own (a deep link, a part of a file) passes through. A browser that asks whether a file has
+changed is told that it has not; Gradio would send the file again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ SQUEEZED = 6  # gzip's level
 FILES = re.compile(r"^/(assets|static|svelte)/")
 FORWARDED = ("host", "x-forwarded-host", "x-forwarded-proto", "x-gradio-server")  # what Gradio makes its own address of
 ASKED = {"page", "deep_link", "all_endpoints"}  # what it reads of a page's query; all else is for the page's script
-PARTLY = ("range", "if-none-match", "if-modified-since")
 WHO = "/gradio_api/user"
 
 Answer = list[dict[str, Any]]  # ASGI messages
@@ -47,7 +47,7 @@ class Front:
         else:
             self._kept.move_to_end(name)
             answer = self._kept[name]
-        for message in answer:
+        for message in unchanged(answer) if has(scope, answer) else answer:
             await send(copied(message))
 
     async def _name(self, scope: Any, receive: Any) -> tuple[Any, ...] | None:
@@ -55,7 +55,7 @@ class Front:
         headers, root = Headers(scope=scope), scope.get("root_path", "")
         path = scope["path"].removeprefix(root)
         squeezed = "gzip" in headers.get("accept-encoding", "")
-        if any(one in headers for one in PARTLY):
+        if "range" in headers:
             return None
         if FILES.match(path):
             return (path, squeezed)
@@ -84,6 +84,19 @@ class Front:
         self._kept[name] = answer
         while sum(len(body_of(one)) for one in self._kept.values()) > self.most:
             self._kept.popitem(last=False)
+
+
+def has(scope: Any, answer: Answer) -> bool:
+    """Whether somebody names the tag of a file, and so has it already."""
+    named = Headers(scope=scope).get("if-none-match", "")
+    tag = Headers(raw=answer[0]["headers"]).get("etag") if answer else None
+    return tag is not None and tag in (one.strip().removeprefix("W/") for one in named.split(","))
+
+
+def unchanged(answer: Answer) -> Answer:
+    """In place of a whole answer: 304 and its headers but those of its body."""
+    headers = [(name, value) for name, value in answer[0]["headers"] if not name.startswith(b"content-")]
+    return [answer[0] | {"status": 304, "headers": headers}, {"type": "http.response.body", "body": b""}]
 
 
 def copied(message: dict[str, Any]) -> dict[str, Any]:

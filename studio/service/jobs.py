@@ -13,12 +13,15 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from core.errors import UserError
 from core.recipe import Recipe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from core.sampling import Step
+
+LONG = "This run is too long to be kept with its steps: take fewer steps or a smaller picture."
 
 Work = Callable[[], Generator[Any, None, Any]]  # yields what to show meanwhile, returns what it came to
 
@@ -60,6 +63,12 @@ class Run:
         """What it takes to remember it: its pixels and the tensors of its steps."""
         pixels = sum(3 * image.width * image.height for image in self.images)
         return pixels + sum(step.nbytes for step in self.steps)
+
+    def with_steps(self) -> Self:
+        """This run; raises UserError where it was too long to be remembered with its steps."""
+        if not self.steps:
+            raise UserError(LONG)
+        return self
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""What stands between the network and the app: bodies of bounded size and time, budgets for each address, one closed route.
+"""What stands between the network and the app: bodies of bounded size and time, budgets for each address, three closed routes.
 
 ASGI middleware, handed to Gradio's launch. Gradio itself takes a request body of any size and as slowly as it likes to come,
-uploads and open streams without number, lets passwords be tried without end, and has a route that scales an icon to any size
-asked for.
+uploads and open streams without number, lets passwords be tried without end, and has routes that scale an icon to any size
+asked for, cut videos, and stream news of a developer's reloads, which never come.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_ADDRESSES = 10_000  # that are remembered
-STREAM = re.compile(r"/(queue/data|heartbeat/[^/]+|call/(v2/)?[^/]+/[^/]+|mcp/?)$")
-ICON = re.compile(r"/pwa_icon(/|$)")
+STREAM = re.compile(r"/(queue/data|upload_progress|heartbeat/[^/]+|call/(v2/)?[^/]+/[^/]+|mcp/?)$")
+CLOSED = re.compile(r"/(pwa_icon|process_recording|dev/reload)(/|$)")
 MCP = re.compile(r"/mcp(/http)?$")
 CALLER = f"x-caller-{secrets.token_hex(8)}"  # a header whose name nobody outside this process knows: where a caller by MCP is
 
@@ -55,33 +55,26 @@ class Limits:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         path, address = scope["path"].rstrip("/"), scope["client"][0] if scope.get("client") else ""
-        if ICON.search(path):
+        if CLOSED.search(path):
             return await refuse(send, 404, "There is no such page.")
         if MCP.search(path):  # Gradio calls the tool from here with the caller's headers, and nothing else tells one from another
             scope = scope | {"headers": [*scope["headers"], (CALLER.encode(), address.encode())]}
-        upload, post = path.endswith("/upload"), scope["method"] == "POST"
-        login = post and path.endswith("/login")
+        upload, login = (scope["method"] == "POST" and path.endswith(end) for end in ("/upload", "/login"))
         most = self.bounds.upload if upload else self.bounds.json
         stated = dict(scope["headers"]).get(b"content-length", b"0")
         if not stated.isdigit() or int(stated) > most:
             return await refuse(send, 413, f"A request may have at most {most // 10**6} MB; send less.")
-        if refused := self._refused(address, int(stated), login, upload and post):
+        if refused := self._refused(address, int(stated), login, upload):
             return await refuse(send, *refused)
 
-        async def answer(message: Any) -> None:
+        async def marked(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message = message | {"headers": [*message["headers"], (b"x-content-type-options", b"nosniff")]}
-                if login and message["status"] >= 400:
-                    _note(self._wrong, address, 1)
             await send(message)
 
-        def count(size: int) -> None:
-            if upload:
-                _note(self._uploaded, address, size)
-
-        body = _bounded(receive, most, self.bounds.slow, count)
-        if upload and post:
-            body = _spoiled(body, dict(scope["headers"]).get(b"content-type", b""))
+        answer, body = self._judged(marked, address) if login else marked, _bounded(receive, most, self.bounds.slow)
+        if upload:
+            body = _spoiled(self._counted(body, address, int(stated)), dict(scope["headers"]).get(b"content-type", b""))
         if not (STREAM.search(path) and scope["method"] == "GET"):
             return await self.app(scope, body, answer)
         if self._open.total() >= self.bounds.streams or self._open[address] >= self.bounds.streams_each:
@@ -93,6 +86,37 @@ class Limits:
             self._open[address] -= 1
             if not self._open[address]:
                 del self._open[address]
+
+    def _judged(self, send: Callable[[Any], Awaitable[None]], address: str) -> Callable[[Any], Awaitable[None]]:
+        """Send what a login came to; nothing of it where others from there were wrong too often while it was looked at."""
+        refused: tuple[int, str] | None = None
+
+        async def answer(message: Any) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start":
+                if refused := self._refused(address, 0, login=True, upload=False):
+                    await refuse(send, *refused)
+                elif message["status"] >= 400:
+                    _note(self._wrong, address, 1)
+            if not refused:
+                await send(message)
+
+        return answer
+
+    def _counted(self, receive: Callable[[], Awaitable[Any]], address: str, stated: int) -> Callable[[], Awaitable[Any]]:
+        """Receive an upload, whose stated size counts from now on, and what exceeds it as it comes."""
+        held = 0
+        _note(self._uploaded, address, stated)
+
+        async def counted() -> Any:
+            nonlocal held
+            message = await receive()
+            before, held = held, held + len(message.get("body", b""))
+            if held > stated:
+                _note(self._uploaded, address, held - max(before, stated))
+            return message
+
+        return counted
 
     def _refused(self, address: str, size: int, login: bool, upload: bool) -> tuple[int, str] | None:
         """Status and sentence for what this address may not do now."""
@@ -124,7 +148,7 @@ def _spent(book: OrderedDict[str, deque[tuple[float, int]]], address: str, windo
     return sum(amount for _, amount in notes)
 
 
-def _bounded(receive: Any, most: int, seconds: float, count: Callable[[int], None]) -> Callable[[], Awaitable[Any]]:
+def _bounded(receive: Any, most: int, seconds: float) -> Callable[[], Awaitable[Any]]:
     """Receive a body up to its size and in its time; beyond either the connection counts as lost."""
     held, whole, until = 0, False, time.monotonic() + seconds
 
@@ -136,9 +160,7 @@ def _bounded(receive: Any, most: int, seconds: float, count: Callable[[int], Non
             message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
         except TimeoutError:
             return {"type": "http.disconnect"}
-        size = len(message.get("body", b""))
-        held += size
-        count(size)
+        held += len(message.get("body", b""))
         whole = not message.get("more_body", False)
         return message if held <= most else {"type": "http.disconnect"}
 

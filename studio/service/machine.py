@@ -17,21 +17,21 @@ MOST_FILES = 65_536
 
 
 def own_temp_folder() -> Path:
-    """What visitors make and upload lies in one folder, which goes when the app does; GRADIO_TEMP_DIR names another.
+    """Where what visitors make and upload lies: a folder that goes when the app does, or the one that GRADIO_TEMP_DIR names.
 
-    Two folders in it, since Gradio copies what it serves unless that lies in its own already: `made` is what we write and
-    soon remove, `served` what it keeps. What an earlier run left behind that was killed goes now.
+    What we write and soon remove lies in a folder of this process, and goes with it. What Gradio serves lies in `served`, since
+    it copies whatever lies elsewhere: within ours, or in the folder that is named, where it stays. What an earlier run left
+    behind that was killed goes now.
     """
-    if given := os.environ.get("GRADIO_TEMP_DIR"):
-        folder = Path(given)
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        sweep(Path(tempfile.gettempdir()))
-        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for name in ("made", "served"):  # on one disk, so that a full one is noticed in time
-        (folder / name).mkdir(exist_ok=True)
-    os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = str(folder / "served"), str(folder / "made")
+    given = os.environ.get("GRADIO_TEMP_DIR")
+    place = Path(given or tempfile.gettempdir())
+    place.mkdir(parents=True, exist_ok=True)
+    sweep(place)
+    own = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    folder = place if given else own
+    (folder / "served").mkdir(exist_ok=True)  # on the disk of the other, so that a full one is noticed in time
+    os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = str(folder / "served"), str(own)
     return folder
 
 

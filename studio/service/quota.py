@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import shutil
 import time
@@ -20,6 +21,7 @@ USUAL = 2_000_000_000  # bytes, where the disk has twice as many
 OLD = 0.75  # of them that old files may hold; the rest is for what comes until the next look
 YOUNG = 300.0  # seconds for which a page may show a file
 PAUSE = 5.0  # seconds between two looks
+JUMP = 30.0  # seconds by which the clock that dates files may be set while they still count as dated
 
 
 class Quota:
@@ -30,14 +32,16 @@ class Quota:
     ) -> None:
         self.app, self.folder, self.most, self.kept, self.young, self.pause = app, folder, most, kept, young, pause
         self._held = self._coming = 0
-        self._next = time.monotonic()
+        self._next = self._dated = time.monotonic()
+        self._ahead = time.time() - time.monotonic()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             return await self.app(scope, receive, send)
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self.pause
-            self._held = await asyncio.to_thread(make_room, self.folder, int(OLD * self.most), self.young, self.kept)
+            young = self.young if self._steady() else math.inf
+            self._held = await asyncio.to_thread(make_room, self.folder, int(OLD * self.most), young, self.kept)
         if not scope["path"].rstrip("/").endswith("/upload"):
             return await self.app(scope, receive, send)
         size = int(dict(scope["headers"]).get(b"content-length", Bounds.upload))
@@ -49,6 +53,13 @@ class Quota:
         finally:
             self._coming -= size
             self._held += size
+
+    def _steady(self) -> bool:
+        """Whether dates tell how old files are: not until `young` seconds after the clock was set, or the machine slept."""
+        now, ahead = time.monotonic(), time.time() - time.monotonic()
+        if abs(ahead - self._ahead) > JUMP:
+            self._ahead, self._dated = ahead, now + self.young
+        return now >= self._dated
 
     @property
     def full(self) -> str:

@@ -29,7 +29,7 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     """Lay out the tab and connect it with the engine."""
     with gr.Row(elem_id="film-desk"):
         with gr.Column(elem_id="film-ask"):
-            prompt = prompt_box("film-prompt", controls.examples(engine)[0])
+            prompt = controls.prompt_box(controls.examples(engine)[0], within="film-")
             with gr.Row(elem_id="film-buttons"):
                 go = gr.Button("Generate", variant="primary", elem_id="film-go")
                 halt = gr.Button("Stop", interactive=False, elem_id="film-stop")
@@ -81,13 +81,6 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     return Settings(fields, sampler, view={"form": form}, rest=rest, made=made)
 
 
-def prompt_box(elem_id: str, value: str = "") -> gr.Textbox:
-    """The shared prompt box under this tab's own name, without the page's focus."""
-    box = controls.prompt_box(value)
-    box.elem_id, box.autofocus = elem_id, False
-    return box
-
-
 def html(template: str, value: dict[str, Any], elem_id: str, names: tuple[str, ...], **props: Any) -> gr.HTML:
     """A view with a script of its own, from assets."""
     return gr.HTML(value, html_template=asset(f"{template}.html"), js_on_load=scripts(*names), elem_id=elem_id,
@@ -96,7 +89,7 @@ def html(template: str, value: dict[str, Any], elem_id: str, names: tuple[str, .
 
 def other_widgets() -> tuple[dict[str, Any], gr.Button]:
     """What may change from a step on, by field of Recipe; the widgets follow the film until they are changed."""
-    prompt = prompt_box("film-other-prompt")
+    prompt = controls.prompt_box(within="film-other-")
     with gr.Row():
         first = allowed("sampler")["default"]
         sampler = gr.Dropdown(controls.samplers(), value=first, label="Sampler", elem_id="film-other-sampler")

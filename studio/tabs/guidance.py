@@ -6,7 +6,7 @@ One column says what is made, four pages show it. The endpoint `/guidance_sweep`
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +59,7 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     chosen = Opening(engine, triangle_page, pages)
     sweep_page.stage.select(chosen.open, sweep_page.last, [pages, *triangle_page.outputs], **ENGINE, **PRIVATE)
     gr.api(endpoint(engine), api_name="guidance_sweep", **ENGINE)
-    fields = dict(zip(column.fields, column.widgets, strict=True)) | {"gamma": gamma}
-    return Settings(fields, column.sampler, sweep_page.view | effects | classifier, pages=pages)
+    return Settings({**column.named, "gamma": gamma}, column.sampler, sweep_page.view | effects | classifier, pages=pages)
 
 
 # ------------------------------------------------------------------------------------------------------- what is made
@@ -70,18 +69,17 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
 class Column:
     """The widgets that say what is made, and the recipe that they describe."""
 
-    fields: tuple[str, ...]
-    widgets: tuple[Any, ...]
+    named: Mapping[str, Any]  # the plain widgets, by field of Recipe
     sampler: controls.SamplerWidgets
 
     @property
     def inputs(self) -> list[Any]:
-        return [*self.widgets, *self.sampler.inputs]
+        return [*self.named.values(), *self.sampler.inputs]
 
     def recipe(self, values: tuple[Any, ...], **more: Any) -> Recipe:
         """The first line of the prompts, with what else the column says."""
-        plain, (chosen, *knobs) = values[: len(self.fields)], values[len(self.fields) :]
-        made = dict(zip(self.fields, plain, strict=True)) | {"sampler": chosen}
+        plain, (chosen, *knobs) = values[: len(self.named)], values[len(self.named) :]
+        made = dict(zip(self.named, plain, strict=True)) | {"sampler": chosen}
         made["prompt"] = prompts_of(made["prompt"])[0]
         return controls.recipe_of(**made, knobs=self.sampler.values(chosen, knobs), **more)
 
@@ -106,7 +104,7 @@ def ask(engine: Engine) -> Column:
         spacing = controls.spacing_choice(engine.pipe.complete(Recipe(prompt="")).spacing or "leading", ID)
     steps.value = 12  # seconds on a laptop, and like the first seed the same for everybody: the second visitor waits for nothing
     named = {"prompt": prompt, "seed": seed, "batch": batch, "steps": steps, "negative": negative, "spacing": spacing}
-    return Column(tuple(named), tuple(named.values()), sampler)
+    return Column(named, sampler)
 
 
 # ------------------------------------------------------------------------------------------------------- pages
@@ -244,7 +242,7 @@ class Opening:
 
 def page_of_effects(engine: Engine, column: Column) -> dict[str, Any]:
     """Where along the run guidance acts, and how much of its overshoot is taken back."""
-    formula("w acts where low ≤ σ/α ≤ high; &nbsp; x<sub>0</sub> · (r · std<sub>c</sub>/std + 1 − r)")
+    formula("w acts where low ≤ σ/α ≤ high; &nbsp; y · (r · std(y<sub>c</sub>)/std(y) + 1 − r), &nbsp; y: ε or v")
     with gr.Row(elem_classes="g-controls"):
         gamma = gamma_slider("effects", 8)  # where the overshoot is seen
         low = gr.Number(0.3, label="Guide from σ/α", minimum=0, elem_id="g-low", min_width=80)
@@ -278,7 +276,7 @@ def page_of_effects(engine: Engine, column: Column) -> dict[str, Any]:
             yield update
 
     settings = [low, high, *column.inputs]
-    gr.on([low.change, high.change, column.widgets[3].change], redraw, settings, made.stage, queue=False,
+    gr.on([low.change, high.change, column.named["steps"].change], redraw, settings, made.stage, queue=False,
           trigger_mode="always_last", **PRIVATE)  # fmt: skip
     go.click(compare, [gamma, low, high, rescale, *column.inputs], made.outputs, trigger_mode="once", **ENGINE, **PRIVATE)
     return {"effects_gamma": gamma, "low": low, "high": high, "rescale": rescale}

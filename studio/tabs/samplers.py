@@ -94,18 +94,21 @@ def connect(engine: Engine, shown: gr.HTML, go: gr.Button, halt: gr.Button, work
 
     async def run(request: gr.Request, *values: Any) -> AsyncIterator[Any]:
         ready = {go: gr.update(interactive=True), halt: gr.update(interactive=False)}
+        view: dict[str, Any] = {}  # until something is shown
         try:
             make, cost = work(*values)
-            begun = {"status": status("queued", "On its way …")}
             with engine.compute(make, controls.visitor(request), cost) as job:
-                yield {shown: begun, go: gr.update(interactive=False), halt: gr.update(interactive=True)}
-                async for event, view in followed(job, begun, lambda value: value[0]):
-                    ended = ready if isinstance(event, LAST) else {}
+                view = {"status": status("queued", "On its way …")}
+                yield {shown: view, go: gr.update(interactive=False), halt: gr.update(interactive=True)}
+                async for event, now in followed(job, view, lambda value: value[0]):
+                    view, ended = now, ready if isinstance(event, LAST) else {}
                     if isinstance(event, Done):
                         ended = ended | {component: show(event.value[1]) for component, show in more}
                     yield {shown: view} | ended
         except Exception as error:
-            raise controls.fault(error) from None
+            told = controls.fault(error)
+            yield ready | ({shown: view | {"status": status("failed", told.message)}} if view else {})
+            raise told from None
         if isinstance(event, Failed):
             raise gr.Error(controls.untagged(event.sentence), title="Not finished", print_exception=False)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 from core.errors import UserError
+
+MOST_DIGITS = 50  # of a whole number that is repeated in a sentence
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:
@@ -18,8 +19,8 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
 
 
 def real(name: str, value: Any, low: float, high: float) -> float:
-    """A number in a range; raises UserError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not low <= value <= high:
+    """A number in a range, whose ends are finite; raises UserError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise UserError(f"{name} is {_shown(value)}; it must be a number from {low:g} to {high:g}.")
     return float(value)
 
@@ -42,5 +43,7 @@ def some_of(name: str, values: Any, known: Iterable[str]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:  # Python itself refuses to write out what is much longer
+        return f"a number of more than {MOST_DIGITS} digits"
     text = f"{value:g}" if isinstance(value, float) else "nothing" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -17,7 +17,7 @@ from typing import Any
 import gradio as gr
 
 from core.errors import UserError
-from core.recipe import MAX_SEED, MAX_TEXT, Recipe, allowed, cleaned, draw_seed
+from core.recipe import MAX_TEXT, NAMED, Recipe, allowed, cleaned, draw_seed
 from core.sampling import SAMPLERS
 from core.schedules import SPACINGS
 from studio.figures.run import scale
@@ -43,11 +43,11 @@ def examples(engine: Engine) -> tuple[str, ...]:
     return engine.pipe.extras.examples or ANYBODYS
 
 
-def prompt_box(value: str = "") -> gr.Textbox:
-    """Where the words go in; Enter asks for the picture."""
+def prompt_box(value: str = "", within: str = "") -> gr.Textbox:
+    """Where the words go in; Enter asks for the picture. Only one on the page takes the focus when it opens."""
     return gr.Textbox(
         value, label="Prompt", placeholder="a red apple", lines=1, max_lines=6, max_length=MAX_TEXT, submit_btn=False,
-        autofocus=True, elem_id="prompt",
+        autofocus=not within, elem_id=f"{within}prompt",
     )  # fmt: skip
 
 
@@ -152,9 +152,10 @@ def seed_of(text: Any) -> Any:
 
 
 def recipe_of(**fields: Any) -> Recipe:
-    """The Recipe that widgets or an API call describe: -1 is a seed to be drawn, "model" what the model has."""
+    """The Recipe that widgets or an API call describe: -1 is a seed to be drawn, the name "model" what the model has."""
     fields["seed"] = seed_of(fields.get("seed", -1))
-    return Recipe(**cleaned({name: None if value == MODELS_OWN else value for name, value in fields.items()}))
+    own = {name: None for name in NAMED if fields.get(name) == MODELS_OWN}
+    return Recipe(**cleaned(fields | own))
 
 
 def fault(error: Exception) -> gr.Error:
@@ -196,6 +197,3 @@ def leaving(engine: Engine) -> Callable[[gr.Request], None]:
         engine.stop(visitor(request))
 
     return left
-
-
-SEED_RANGE = (0, MAX_SEED)

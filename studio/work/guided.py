@@ -22,7 +22,6 @@ from studio.widgets.status import Partial, View
 from studio.work.sweep import AUTO, class_of
 
 Work = Generator[Any, None, View]
-LONG = "This run is too long to be kept with its steps: take fewer steps or a smaller picture."
 
 
 def triangle(engine: Engine, recipe: Recipe, row: int = 0) -> Work:
@@ -101,13 +100,11 @@ def sureness(pipe: TextToImage, step: Any, label: Any) -> float | None:
 
 def kept(engine: Engine, recipe: Recipe, name: str) -> Generator[Partial | None, None, Run]:
     """A run with its steps, seen while it forms."""
-    work = engine.run(recipe)
+    work = engine.run_with_steps(recipe)
     while True:
         try:
             event = next(work)
         except StopIteration as end:
-            if not end.value.steps:
-                raise UserError(LONG) from None
             return end.value
         yield None if event is None else forming(event, name)
 

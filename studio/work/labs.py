@@ -131,17 +131,13 @@ ASSUMPTIONS: dict[str, Callable[[], Work]] = {
 
 def kept(engine: Engine, recipe: Recipe) -> Generator[Partial | None, None, Run]:
     """A run of one picture with its steps, at once if it is known."""
-    running = engine.run(recipe.replace(batch=1))
+    running = engine.run_with_steps(recipe.replace(batch=1))
     while True:
         try:
             preview = next(running)
         except StopIteration as end:
-            run: Run = end.value
-            break
+            return end.value
         yield None if preview is None else making(preview)
-    if not run.steps:
-        raise UserError("This run is too large to be kept with its steps: take fewer steps.")
-    return run
 
 
 def making(preview: Preview) -> Partial:

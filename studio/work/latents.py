@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor
 
 from core.costs import decoder_operations, on_pixels, seconds, unet_operations, widened
-from core.errors import UserError
 from core.extras import TrainingSet
 from core.latents import Axes, Edit, edited, nearest, principal, psnr, usual_distance, without
 from core.metrics import bootstrap
@@ -27,16 +26,15 @@ from studio.figures import latents as figures
 from studio.figures.guidance import interval, number
 from studio.formats import photos
 from studio.service.engine import Engine, cost
-from studio.service.jobs import Preview, Run
+from studio.service.jobs import Run
 from studio.widgets.status import Partial, View
 
 Work = Generator[Any, None, View]
-REMEMBERED = 16
+REMEMBERED, REMEMBERED_BYTES = 16, 64 << 20  # a picture of 1024×1024 pixels and what is decoded of it have 25 MB
 NEAREST = 6
 OWN = 12  # training pictures that tell what this VAE usually loses
 SIDES = (64, 128, 256, 512, 1024)
 PATIENCE = 2.5  # seconds that one timed call may be expected to take
-LONG = "This run is too long to be kept with its steps: take fewer steps."
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +44,10 @@ class Coded:
     x: Tensor
     z: Tensor
     back: Tensor
+
+    @property
+    def bytes(self) -> int:
+        return self.x.nbytes + self.z.nbytes + self.back.nbytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +75,10 @@ class Bench:
             self.known.move_to_end(key)
             make.close()
             return self.known[key]
-        self.known[key] = yield from make
-        while len(self.known) > REMEMBERED:
+        found = self.known[key] = yield from make
+        while len(self.known) > REMEMBERED or sum(map(weight, self.known.values())) > REMEMBERED_BYTES:
             self.known.popitem(last=False)
-        return self.known[key]
+        return found
 
     def coded(self, image: Image.Image) -> Generator[None, None, Coded]:
         """A picture encoded and decoded again."""
@@ -95,6 +97,15 @@ class Bench:
         """The training latents, None where the model brings none."""
         extras = self.pipe.extras
         return None if extras.missing("latents") else extras.training
+
+
+def weight(value: Any) -> int:
+    """The bytes of what is remembered: a coded picture, or a view, which is long where it has pictures as text."""
+    if isinstance(value, Coded):
+        return value.bytes
+    if isinstance(value, (dict, list, tuple)):
+        return sum(map(weight, value.values() if isinstance(value, dict) else value))
+    return len(value) if isinstance(value, str) else 8
 
 
 # ------------------------------------------------------------------------------------------------------- channels
@@ -151,7 +162,7 @@ def mapped(bench: Bench, held: Held) -> Work:
     if held.recipe is None:
         z = (yield from bench.coded(held.image)).z
     else:
-        run = yield from kept(bench.engine, held.recipe)
+        run = yield from bench.engine.run_with_steps(held.recipe)
         z = run.steps[-1].x_next.float()
         view = view | {"path": path(axes, run)} | {"prompt": held.recipe.prompt}
     view = view | {"here": next(zip(*map(figures.hundredths, axes.project(z).T), strict=True))}
@@ -191,14 +202,6 @@ def looked_up(bench: Bench, i: int) -> Work:
     yield None
     training = bench.pipe.extras.training
     return shown(training, i, to_images(bench.decoded(training.latents[i : i + 1]))[0])
-
-
-def kept(engine: Engine, recipe: Recipe) -> Generator[Preview | None, None, Run]:
-    """A run with its steps."""
-    run = yield from engine.run(recipe)
-    if not run.steps:
-        raise UserError(LONG)
-    return run
 
 
 # ------------------------------------------------------------------------------------------------------- what is lost

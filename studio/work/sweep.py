@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from core.adherence import adherence, diversity
-from core.emphasis import plain
+from core.emphasis import named_in, plain
 from core.errors import UserError
 from core.judge import Label
 from core.metrics import Interval, clip_scores
@@ -173,11 +173,9 @@ def class_of(pipe: TextToImage, prompt: str) -> Label | None:
     if pipe.extras.missing("classifier") or pipe.extras.missing("latents"):
         return None
     training, judge = pipe.extras.training, pipe.extras.judge
-    words = f" {' '.join(plain(prompt).lower().replace(',', ' ').split())} "
-    names = {o.label for o in training.origins if f" {o.label.lower()} " in words}
-    if not names:
+    name = named_in(prompt, dict.fromkeys(o.label for o in training.origins))
+    if name is None:
         return None
-    name = max(names, key=len)
     rows = [i for i, o in enumerate(training.origins) if o.label == name]
     known = {label.name: label for label in judge.labels}
     if (said := training.origins[rows[0]].subgroup) in known:

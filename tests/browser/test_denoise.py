@@ -91,15 +91,15 @@ def test_scrubbing_asks_nobody_and_shows_thirty_frames_a_second(open_page: Any) 
     page.wait_for_function("document.querySelector('#film .film').dataset.k === '1'")
     page.locator("#film .on").click()
     page.wait_for_function("document.querySelector('#film .film').dataset.k === '2'")
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("ArrowLeft")  # nothing has the focus: the film on screen answers, once
-    page.wait_for_function("document.querySelector('#film .film').dataset.k === '1'")
     page.locator("#film .speed").select_option("30")
-    page.locator("#film .film").focus()
+    page.evaluate("document.activeElement.blur()")
     before = int(page.locator("#film .film").get_attribute("data-drawn"))
-    page.keyboard.press("Space")
+    page.keyboard.press("ArrowLeft")  # nothing has the focus: the arrow keys are the page's own
+    page.wait_for_timeout(200)
+    assert step(page) == 2
+    page.keyboard.press("Space")  # and the film in view plays
     page.wait_for_function("document.querySelector('#film .film').dataset.k === '30'")
-    assert int(page.locator("#film .film").get_attribute("data-drawn")) - before >= 20  # of 29; a busy machine may miss some
+    assert int(page.locator("#film .film").get_attribute("data-drawn")) - before >= 20  # of 28; a busy machine may miss some
     rate = page.locator("#film .scrub").evaluate("""async (node) => {
         const begun = performance.now();
         for (let i = 0; i < 60; i += 1) {
@@ -255,18 +255,3 @@ def test_fifty_steps_reach_the_page_in_about_two_megabytes(open_page: Any) -> No
     generate(page)
     assert page.locator("#film .scrub").get_attribute("max") == "50"
     assert 100_000 < sum(came) < 2_500_000
-
-
-def test_the_endpoint_gives_programs_the_film_and_its_numbers(studio: str) -> None:
-    from gradio_client import Client
-    from gradio_client.exceptions import AppError
-
-    client = Client(studio, verbose=False)
-    path, told = client.predict("a red apple", steps=4, seed=5, sampler="ddim", form="webp", api_name="/denoise")
-    with Image.open(path) as image:
-        assert image.format == "WEBP" and image.n_frames == 5
-    assert told["state"] == "done" and told["nfe"] == 8 and len(told["frames"]) == 5
-    assert all(frame["hand"]["error"] < 1e-6 for frame in told["frames"][:-1])
-    assert [term["name"] for term in told["frames"][0]["hand"]["terms"]] == ["x0", "eps"]
-    with pytest.raises(AppError, match=r"form is 'avi'; it must be one of gif, webp, mp4, sheet"):
-        client.predict("a cat", form="avi", api_name="/denoise")

@@ -186,28 +186,3 @@ def test_the_sizes_of_the_source_are_slid_to_and_the_networks_cost_is_counted(op
     rows = page.locator("#l-why table tbody th").all_inner_texts()
     assert "operations of one call of this U-Net" in rows and "seconds of one call here, measured" in rows
     assert fits(page)
-
-
-# ------------------------------------------------------------------------------------------------------- programs
-
-
-def test_programs_encode_a_file_and_decode_what_comes(studio: str, tmp_path: Path) -> None:
-    from gradio_client import Client, handle_file
-    from gradio_client.exceptions import AppError
-
-    client = Client(studio, verbose=False)
-    drawn_example(256).save(tmp_path / "x.png")
-    told = client.predict(image=handle_file(tmp_path / "x.png"), side=64, api_name="/encode")
-    assert (len(told["latents"]), len(told["latents"][0]), len(told["latents"][0][0])) == (4, 8, 8)
-    assert told["state"] == "done" and told["side"] == 64 and len(told["channels"]) == 4
-    path, about = client.predict(latents=told["latents"], api_name="/decode")
-    with Image.open(path) as picture:
-        assert picture.size == (64, 64) == (about["width"], about["height"])
-    (tmp_path / "bad.png").write_text("<svg onload=alert(1)>")
-    with pytest.raises(AppError, match="cannot be read as a picture"):
-        client.predict(image=handle_file(tmp_path / "bad.png"), side=0, api_name="/encode")
-    for bad, says in (([[[1.0]]], "list of 4 channels"), ([[["x"]]] * 4, "list of 4 channels")):
-        with pytest.raises(AppError, match=says):
-            client.predict(latents=bad, api_name="/decode")
-    with pytest.raises(AppError, match="multiple of 8"):
-        client.predict(image=handle_file(tmp_path / "x.png"), side=63, api_name="/encode")

@@ -41,8 +41,10 @@ def test_a_lesson_goes_over_the_tabs_and_back(open_page: Any, size: str) -> None
     heading(page, "One run as a film")
     page.wait_for_function("document.querySelector('#film-prompt textarea')?.value === 'red apple, flat'")
     assert "lesson=1.2" in page.url and fits(page)
+    assert page.evaluate("document.activeElement === document.querySelector('#lesson .next')")  # the keyboard goes on from there
     page.get_by_role("button", name="Back").click()
     heading(page, "What is it asked?")
+    assert page.evaluate("document.activeElement === document.querySelector('#lesson h3')")  # from the first step nothing goes back
     assert page.locator("#lesson .asks input").input_value() == "all five"
     assert page.locator("#lesson .explains textarea").input_value() == "noise has\nno frame"
     page.get_by_role("button", name="Leave").click()

@@ -86,6 +86,15 @@ def test_a_point_answers_to_hovering_and_to_the_keyboard_and_opens_in_denoise(op
         assert download.value.suggested_filename == f"race.{kind.lower()}"
 
 
+def test_what_has_the_focus_keeps_it_while_a_race_goes_on(open_page: Any) -> None:
+    page = opened(open_page)
+    fill(page, "race-steps", "5, 10, 20, 40, 80, 160")
+    page.locator("#race-go").click()
+    page.locator(".race .still summary").focus()
+    done(page, "race")
+    assert page.evaluate("document.activeElement === document.querySelector('.race .still summary')")
+
+
 def test_a_race_on_the_model_shows_what_is_finished_and_stop_keeps_it(open_page: Any) -> None:
     page = opened(open_page)
     page.get_by_label("this model (minutes)").click()
@@ -189,15 +198,3 @@ def test_a_link_sets_what_the_pages_begin_with(open_page: Any) -> None:
     page.wait_for_function("document.querySelector('#samplers-prompt input, #samplers-prompt textarea').value === 'a blue car'")
     assert page.locator("#samplers-seed input, #samplers-seed textarea").first.input_value() == "11"
     page.get_by_text("γ 2 = CFG scale 3").locator("visible=true").first.wait_for()
-
-
-def test_the_endpoint_races_for_a_program(studio: str) -> None:
-    from gradio_client import Client
-    from gradio_client.exceptions import AppError
-
-    client = Client(studio, verbose=False)
-    told = client.predict(on="ring", samplers=["ddim", "heun"], steps=[10, 20, 40], api_name="/sampler_race")
-    assert [point["nfe"] for point in told["points"]] == [10, 20, 20, 40, 40, 80]
-    assert told["orders"]["heun"]["declared"] == 2 and told["orders"]["heun"]["measured"] > 1.5
-    with pytest.raises(AppError, match="samplers is 'magic'"):
-        client.predict(samplers=["magic"], api_name="/sampler_race")

@@ -166,14 +166,3 @@ def test_a_figure_is_saved_as_a_file(open_page: Any, part: str, name: str) -> No
     assert download.value.suggested_filename.endswith(name)
     with open(download.value.path(), "rb") as file:
         assert b"<svg" in file.read(2000)
-
-
-def test_the_endpoint_tells_a_program_the_levels(studio: str) -> None:
-    from gradio_client import Client
-    from gradio_client.exceptions import AppError
-
-    client = Client(studio, verbose=False)
-    told = client.predict(schedule="linear", spacing="trailing", steps=5, api_name="/schedule")
-    assert [level["t"] for level in told["levels"]] == [999, 799, 599, 399, 199, -1]
-    with pytest.raises(AppError, match="steps is 0"):
-        client.predict(steps=0, api_name="/schedule")

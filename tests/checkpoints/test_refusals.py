@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import pickle
 import shutil
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +20,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core.checkpoints import load
 from core.checkpoints.load import load_checkpoint
 from core.checkpoints.plan import plan_file
-from core.checkpoints.read import Header, read_header
+from core.checkpoints.read import Header, read_header, read_tensor
 from core.errors import UserError
 from tests.checkpoints.refusing import Canary, refusal
 
@@ -169,11 +172,20 @@ def test_fp8_and_whole_numbers_are_refused_by_the_name_of_the_tensor(one: Any, p
     assert f"'{name}' holds I8" in single_refusal(place, one | {name: one[name].to(torch.int8)})
 
 
-def test_a_failed_load_leaves_the_old_model_as_it_was(written: Any, one: Any, place: Path) -> None:
-    old = load_checkpoint(written[1].folder)
-    before = {name: tensor.clone() for name, tensor in old.unet.state_dict().items()}
-    single_refusal(place, one | {"first_stage_model.decoder.conv_out.bias": torch.full((3,), math.nan)})
-    assert all(torch.equal(tensor, before[name]) for name, tensor in old.unet.state_dict().items())
+def test_of_a_file_that_is_refused_half_way_nothing_stays_in_memory(
+    one: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[weakref.ref[Tensor]] = []
+
+    def watched(file: Any, entry: Any) -> Tensor:
+        tensor = read_tensor(file, entry)
+        taken.append(weakref.ref(tensor))
+        return tensor
+
+    monkeypatch.setattr(load, "read_tensor", watched)
+    single_refusal(place, one | {U + "out.2.bias": torch.full((4,), math.nan)})
+    gc.collect()
+    assert len(taken) > 100 and not [tensor for tensor in taken if tensor() is not None]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

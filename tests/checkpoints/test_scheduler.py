@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -68,6 +69,21 @@ def test_an_impossible_value_is_refused_by_the_name_of_its_key(data: dict[str, A
     with pytest.raises(UserError) as error:
         read_scheduler(data)
     assert says in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("data", [
+    {"trained_betas": [0.1, 1.0, 0.3, 0.4]}, {"trained_betas": [0.9] * 1000}, {"beta_start": 0.9, "beta_end": 0.9},
+    {"trained_betas": [1e-18, 0.1, 0.2]}, {"beta_start": 1e-18, "beta_end": 1e-18, "rescale_betas_zero_snr": True},
+    {"trained_betas": [0.1, 1.0, 0.3, 0.4], "rescale_betas_zero_snr": True},
+])  # fmt: skip
+def test_a_schedule_whose_levels_cannot_be_told_apart_is_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="cannot be told apart: correct its beta_start"):
+        read_scheduler(data)
+
+
+def test_pure_noise_at_the_last_time_alone_is_no_fault() -> None:
+    levels = [read_scheduler({"trained_betas": [0.1, 0.2, 0.3, 1.0]}).schedule.at(t) for t in range(4)]
+    assert [level.alpha for level in levels][-1] == 0 and all(a.nsr < b.nsr for a, b in itertools.pairwise(levels))
 
 
 def test_every_name_of_a_prediction_is_understood() -> None:

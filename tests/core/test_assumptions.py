@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,17 @@ def test_a_chain_of_more_moves_loses_less() -> None:
     assert found[0] > 3 * found[1] > 9 * found[2] > 0
 
 
+def test_a_chain_to_one_gaussian_loses_what_its_start_does_and_no_more() -> None:
+    one = GaussianMixture.of([[1.5]], [0.4])
+    top = SCHEDULE.at(len(SCHEDULE) - 1)
+    mean, variance = top.alpha * 1.5, (top.alpha * 0.4) ** 2 + top.sigma**2
+    normal = torch.distributions.Normal
+    wanted = float(torch.distributions.kl_divergence(normal(torch.tensor(mean).double(), torch.tensor(variance).double().sqrt()),
+                                                     normal(torch.tensor(0.0).double(), torch.tensor(1.0).double())))  # fmt: skip
+    assert wanted > 1e-6 and moves.chain(one, SCHEDULE, 10) == pytest.approx(wanted, abs=1e-7)
+    assert moves.start(Line.of(one, CLEAN)) == pytest.approx((1.5**2 + 0.4**2 - 1) / 2 - math.log(0.4), rel=1e-4)
+
+
 # ------------------------------------------------------------------------------------------------- 3: the walks
 
 
@@ -179,7 +191,16 @@ def test_what_the_state_before_tells_is_the_partial_correlation_of_the_closed_fo
 def test_the_walk_knows_a_gaussian_that_is_forgotten_exactly() -> None:
     one = GaussianMixture.of([[0.0]], [1.0])  # q(x_t) is N(0, 1) at every level
     at = SCHEDULE.at(500)
-    assert walks.forgetting(one, SCHEDULE.at(999), at) == pytest.approx(SCHEDULE.at(999).alpha / at.alpha)
+    pearson = walks.forgetting(one, SCHEDULE.at(999), at)
+    assert 2 * np.sin(np.pi / 6 * pearson) == pytest.approx(SCHEDULE.at(999).alpha / at.alpha)
+    assert walks.forgetting(one, at, at) == pytest.approx(1)
+
+
+def test_the_rank_correlation_of_normal_pairs_is_the_formula_of_pearsons() -> None:
+    random, rho = np.random.default_rng(0), 0.6
+    a, b = random.normal(size=(2, 100_000))
+    found = walks.rank_correlation(a, rho * a + (1 - rho**2) ** 0.5 * b)
+    assert found == pytest.approx(6 / np.pi * np.arcsin(rho / 2), abs=0.006) and found < rho - 0.01
 
 
 # ------------------------------------------------------------------------------------------------- 4: Gaussian moves

@@ -73,7 +73,9 @@ def test_a_claim_can_be_read_by_a_student(one: Claim) -> None:
 def test_a_claim_on_exact_models_is_confirmed(one: Claim) -> None:
     finding = one.finding()
     sound(finding)
-    assert finding.verdict == (OPEN if one.id in CANNOT_BE_SETTLED or SLOW in finding.told else CONFIRMED), finding.told
+    if SLOW in finding.told:
+        pytest.skip(SLOW)
+    assert finding.verdict == (OPEN if one.id in CANNOT_BE_SETTLED else CONFIRMED), finding.told
 
 
 @pytest.mark.slow
@@ -281,4 +283,6 @@ def test_the_written_table_was_measured_on_the_weights_that_ship(embedded: TextT
 @pytest.mark.parametrize("one", named(ON_MODEL))
 def test_what_is_measured_on_the_embedded_model_comes_out_as_written(one: Claim, embedded: TextToImage) -> None:
     finding = one.finding(embedded)
-    assert finding.verdict == verdicts(FILE.read_text(encoding="utf-8"))[one.id] or BUSY in finding.told, finding.told
+    if BUSY in finding.told:
+        pytest.skip(BUSY)
+    assert finding.verdict == verdicts(FILE.read_text(encoding="utf-8"))[one.id], finding.told

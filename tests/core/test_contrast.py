@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,10 +127,26 @@ def test_it_stops_at_its_seconds_and_when_its_reader_does() -> None:
         next(running)
 
 
-def test_training_leaves_everybody_else_s_random_numbers_alone() -> None:
+def test_the_turns_of_others_do_not_count_as_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def ticking() -> float:
+        now[0] += 0.001
+        return now[0]
+
+    monkeypatch.setattr("core.clock.time", SimpleNamespace(perf_counter=ticking))
+    courses = []
+    for course in contrast.taught(colours(), steps=10, seconds=1):
+        courses.append(course)
+        now[0] += 60  # somebody else's turn
+    assert courses[-1].step == 10 and courses[-1].seconds < 1
+
+
+def test_training_leaves_everybody_else_s_random_numbers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("a CUDA device was seeded"))
     list(contrast.taught(colours(), steps=1))
     assert torch.equal(torch.rand(3), expected)
 

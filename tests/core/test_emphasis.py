@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import Recipe, load_pipeline
-from core.emphasis import LEAST, MOST, plain, said, token_weights
+from core.emphasis import LEAST, MOST, named_in, plain, said, token_weights
 from core.observe import words
 from core.pipeline import TextToImage
 from tests.core.tiny import write_tiny
@@ -64,6 +64,22 @@ def test_very_deep_nesting_is_read_in_a_moment_and_held_to_the_range() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- on the states
+
+
+def test_a_number_without_end_is_brought_into_range_and_no_weight_is_nan() -> None:
+    nines = "9" * 400
+    assert set(said(f"(a:{nines})").weights) == {MOST} and said(f"(a:{nines})").clipped
+    assert set(said(f"((a:0):{nines})").weights) == set(said(f"((a:{nines}):0)").weights) == {LEAST}
+    deep = "(" * 100 + "(a:0)" + ":999999999)" * 100
+    assert set(said(deep).weights) == {LEAST}
+    assert set(said(f"(a:-{nines})").weights) == {LEAST}
+
+
+def test_the_longest_name_in_a_prompt_is_found_under_its_weights_commas_and_case() -> None:
+    names = ("Apple", "red apple", "pine")
+    for prompt in ("a red apple", "(Red apple:1.2), flat", "a ((red) apple)", "red,apple"):
+        assert named_in(prompt, names) == "red apple", prompt
+    assert named_in("a green apple", names) == "Apple" and named_in("pineapple", names) is None
 
 
 @pytest.fixture(scope="module")

@@ -143,24 +143,38 @@ def images() -> tuple[GaussianMixture, Tensor]:
     return GaussianMixture.of(means, 0.5), torch.randn(4, 48, generator=generator, **F64)
 
 
+@pytest.mark.parametrize("predicts", ["eps", "v", "x0"])
 @pytest.mark.parametrize("share", [0.3, 0.7, 1.0])
-def test_rescaling_gives_x0_the_spread_of_the_conditional_one_to_a_share(share: float) -> None:
+def test_rescaling_gives_the_networks_own_output_the_spread_of_the_conditional_one_to_a_share(share: float, predicts: str) -> None:
     mixture, x = images()
     at = LEVELS[2]
     p = classifier_free(mixture, 1, None, 6)(x, at)
-    ours = rescaled(classifier_free(mixture, 1, None, 6), share)(x, at)
-    wanted = share * p.parts["cond"].x0.std(1) + (1 - share) * p.x0.std(1)
-    torch.testing.assert_close(ours.x0.std(1), wanted)
-    torch.testing.assert_close(ours.x0 / p.x0, (wanted / p.x0.std(1))[:, None].expand(4, 48))  # each image one factor
+    ours = rescaled(classifier_free(mixture, 1, None, 6), share, predicts)(x, at)
+    y, cond, guided = (getattr(one, predicts) for one in (ours, p.parts["cond"], p))
+    wanted = share * cond.std(1) + (1 - share) * guided.std(1)
+    torch.testing.assert_close(y.std(1), wanted)
+    torch.testing.assert_close(y / guided, (wanted / guided.std(1))[:, None].expand(4, 48))  # each image one factor
     torch.testing.assert_close(at.alpha * ours.x0 + at.sigma * ours.eps, x)
     assert ours.parts.keys() == p.parts.keys()
+
+
+@pytest.mark.parametrize("predicts", ["eps", "v"])
+@pytest.mark.parametrize("at", LEVELS[1:])
+def test_rescaling_is_that_of_diffusers_pipelines(at: Level, predicts: str) -> None:
+    peer = pytest.importorskip("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion").rescale_noise_cfg
+    mixture, x = images()
+    guided = classifier_free(mixture, 1, None, 6)
+    p, ours = guided(x, at), rescaled(guided, 0.7, predicts)(x, at)
+    theirs = peer(getattr(p, predicts), getattr(p.parts["cond"], predicts), guidance_rescale=0.7)
+    torch.testing.assert_close(getattr(ours, predicts), theirs)
+    assert (ours.x0 - p.x0).abs().max() > 1e-3
 
 
 def test_rescaling_by_nothing_or_what_is_not_guided_changes_nothing() -> None:
     mixture, x = images()
     for gamma, share in ((6, 0.0), (0, 0.7), (-1, 0.7)):
         denoise = classifier_free(mixture, 1, None, gamma)
-        assert torch.equal(rescaled(denoise, share)(x, LEVELS[2]).x0, denoise(x, LEVELS[2]).x0)
+        assert torch.equal(rescaled(denoise, share, "v")(x, LEVELS[2]).x0, denoise(x, LEVELS[2]).x0)
 
 
 # ----------------------------------------------------------------------------------------------------------- inpaint
@@ -237,6 +251,6 @@ def test_guidance_and_inpainting_compose_and_the_calls_are_still_counted() -> No
     mixture, x = images()
     known, mask = torch.zeros(4, 48, **F64), torch.ones(1, 48, **F64)
     mask[:, :24] = 0
-    denoise = inpaint(rescaled(classifier_free(mixture, 1, None, 3), 0.5), known, mask, x)
+    denoise = inpaint(rescaled(classifier_free(mixture, 1, None, 3), 0.5, "eps"), known, mask, x)
     *_, step = sample(denoise, make_path(SCHEDULE, "trailing", 5), "dpmpp_2m", lambda draw: x)
     assert step.nfe == 10 and torch.equal(step.x_next[:, :24], known[:, :24])

@@ -247,6 +247,24 @@ def test_a_word_left_out_of_a_guided_run_changes_only_the_conditional_half(
     assert not torch.allclose(less["cond"].v, whole["cond"].v, atol=1e-5)
 
 
+def test_what_is_off_is_off_in_the_fast_tier_too(
+    pipe: TextToImage, found: Map, steps: list[Step], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.pipeline.BF16", True)
+    switch, step = family("middle", found)[0], steps[0]
+    fast = denoiser(pipe, RECIPE.replace(tier="fast"), switch)(step.x, step.cur)
+    assert torch.equal(fast.x0, denoiser(pipe, RECIPE, switch)(step.x, step.cur).x0)
+    assert not torch.allclose(fast.x0, step.x0, rtol=1e-3)
+
+
+def test_a_word_is_left_out_under_the_guidance_of_the_recipe(pipe: TextToImage, steps: list[Step]) -> None:
+    (word, *_) = family("words", None, words(pipe.tokenizer, RECIPE.prompt))
+    step, recipe = steps[0], RECIPE.replace(guidance={"interval": (0.0, 1e-3)})
+    assert denoiser(pipe, recipe, word)(step.x, step.cur).parts.keys() == {"cond"}
+    with pytest.raises(UserError, match="the network hears no words"):
+        denoiser(pipe, RECIPE.replace(guidance={"kind": "classifier"}), word)
+
+
 def test_the_loss_is_the_mean_square_of_what_is_missing_of_v(pipe: TextToImage, steps: list[Step]) -> None:
     made = effects.trial(pipe, pipe.schedule.at(400), RECIPE, steps[-1].x_next, count=5)
     said = told(pipe, made.x, made.at, made.texts)

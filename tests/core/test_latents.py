@@ -11,7 +11,8 @@ from torch import nn
 
 from core import Recipe, load_pipeline
 from core.between import between_noises, between_prompts, run_from
-from core.costs import counted, decoder_operations, on_pixels, seconds, size, unet_operations, widened
+from core.costs import counted, decoder_operations, multiply_adds, on_pixels, seconds, size, unet_operations, widened
+from core.errors import UserError
 from core.latents import (
     Edit,
     distances,
@@ -193,6 +194,23 @@ def test_the_ends_of_a_way_between_prompts_are_the_runs_of_both_prompts(pipe: Te
     assert not torch.allclose(last.x_next[0], last.x_next[1], atol=1e-3)
 
 
+def test_runs_between_two_are_guided_and_as_exact_as_the_recipe_says(pipe: TextToImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.pipeline.BF16", True)
+    exact = list(pipe.run(Recipe(prompt="a red cat", steps=4, seed=3, gamma=6)))[-1].x_next
+    for more in ({"guidance": {"rescale": 0.9}}, {"guidance": {"interval": (0.0, 0.5)}}, {"tier": "fast"}):
+        recipe = Recipe(prompt="a red cat", steps=4, seed=3, gamma=6).replace(**more)
+        *_, last = run_from(pipe, recipe, starts=between_noises(pipe, recipe, 8, (0, 1), "linear"))
+        *_, alone = pipe.run(recipe)
+        torch.testing.assert_close(last.x_next[:1], alone.x_next, atol=1e-4, rtol=1e-4)
+        assert (alone.x_next - exact).norm() > 1e-3 * exact.norm()  # and what it says shows
+    judged = Recipe(prompt="animal-bug", steps=4, gamma=2, guidance={"kind": "classifier"})
+    *_, last = run_from(pipe, judged, starts=between_noises(pipe, judged, 8, (0, 1), "linear"))
+    *_, alone = pipe.run(judged)
+    torch.testing.assert_close(last.x_next[:1], alone.x_next, atol=1e-3, rtol=1e-3)
+    with pytest.raises(UserError, match="the network hears no words"):
+        run_from(pipe, judged, states=between_prompts(pipe, judged, "food-fruit", (0, 1), "linear"))
+
+
 # ------------------------------------------------------------------------------------------------------- costs
 
 
@@ -240,3 +258,20 @@ def test_the_widened_network_is_the_same_layers_and_leaves_the_old_one_alone() -
         assert network(torch.randn(1, 4, 8, 8), 5, context).shape == (1, 4, 8, 8)
     assert made.mid_block is network.mid_block and made.conv_in is not network.conv_in
     assert 0 < seconds(made, 8, context) < 60
+
+
+@pytest.mark.parametrize(("calls", "told"), [((0.1, 0.5, 0.4, 0.6), 0.4), ((2.0,), 2.0)])
+def test_a_short_first_call_is_not_counted_and_a_long_one_is_the_only_one(
+    calls: tuple[float, ...], told: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming = iter(calls)
+    monkeypatch.setattr("core.costs.once", lambda *given: next(coming))
+    assert seconds(UNet(UNetConfig((16, 32), (False, True), (1, 2), 1, context_dim=16, groups=8)), 8, torch.zeros(1)) == told
+    assert not list(coming)
+
+
+def test_a_call_that_fails_while_its_layers_are_counted_leaves_no_hook_behind() -> None:
+    layer = torch.nn.Linear(2, 2)
+    with pytest.raises(RuntimeError):
+        multiply_adds(layer, lambda: layer(torch.zeros(3)))
+    assert not layer._forward_hooks and multiply_adds(layer, lambda: layer(torch.zeros(5, 2))) == {"": 20}

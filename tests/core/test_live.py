@@ -158,6 +158,15 @@ def test_the_clock_stands_still_while_others_have_their_turn(few: pictures.Few) 
     assert clock.spent > before
 
 
+def test_training_a_few_pictures_leaves_everybody_else_s_random_numbers_alone(
+    few: pictures.Few, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.random.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("a CUDA device was seeded"))
+    next(pictures.learnt(few, COSINE, 1, 0.2, EVER))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_distances_and_hits_of_samples_have_intervals(few: pictures.Few) -> None:
     asked, far = torch.tensor([0, 1, 0, 1, 0, 1]), torch.tensor([1.0, 3.0, 2.0, 4.0, 3.0, 5.0])
     made = pictures.Made(torch.zeros(6, 16, 4, 4), asked, torch.tensor([0, 2, 1, 3, 0, 0]), far)

@@ -63,6 +63,17 @@ def test_noise_from_torch_is_what_one_generator_gives_call_after_call() -> None:
         assert torch.equal(noise(draw)[0], torch.randn(4, 8, 8, generator=generator))
 
 
+def test_every_draw_of_torch_s_generator_is_made_once_and_is_the_same_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    generators = [torch.Generator().manual_seed(seed) for seed in (11, 12)]
+    wanted = [torch.stack([torch.randn(4, 8, 8, generator=each) for each in generators]) for _ in range(20)]
+    noise, made, randn = Noise([11, 12], (4, 8, 8), "cpu"), list[int](), torch.randn
+    monkeypatch.setattr(torch, "randn", lambda *given, **more: made.append(1) or randn(*given, **more))
+    assert all(torch.equal(noise(draw), wanted[draw]) for draw in range(20)) and len(made) == 2 * 20
+    assert all(torch.equal(noise(draw), wanted[draw]) for draw in (7, 7, 3, 15, 0, 19, 1))
+    made.clear()
+    assert torch.equal(Noise([11, 11, 11], (4, 8, 8), "cpu")(5)[2], wanted[5][0]) and len(made) == 6
+
+
 def test_a_number_belongs_to_its_place_however_many_there_are() -> None:
     """Every element has a counter of its own, so a large tensor begins with a small one and needs no counter twice."""
     large = normal(2**20, seed=3, draw=2)

@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from core import SAMPLERS, SCHEDULES, Recipe, load_pipeline
+from core.errors import UserError
 from core.noise import Noise
 from core.observe import Layer, Word, anatomy, asked_then, attention, by_words, left_out, updates, watched, weights, words
 from core.pipeline import TextToImage
@@ -181,6 +182,23 @@ def test_leaving_out_no_word_gives_the_prediction_of_the_run_and_leaving_one_out
     assert (without - step.x0).norm() > 1e-4 * step.x0.norm()
     everything = left_out(pipe, recipe.replace(gamma=0.0), next(pipe.run(recipe.replace(gamma=0.0))))
     assert everything.shape == step.x0.shape
+
+
+@pytest.mark.parametrize("guidance", [{"rescale": 0.8}, {"interval": (0.0, 0.1)}])
+def test_a_word_is_left_out_of_a_step_guided_as_the_run_was(pipe: TextToImage, guidance: dict[str, object]) -> None:
+    recipe = Recipe(prompt="a red cat", steps=3, gamma=6, guidance=guidance)
+    step = list(pipe.run(recipe))[1]
+    torch.testing.assert_close(left_out(pipe, recipe, step), step.x0, rtol=1e-4, atol=1e-4)
+    plain = next(pipe.run(recipe.replace(guidance={})))
+    assert (plain.x0 - next(pipe.run(recipe)).x0).norm() > 1e-3 * plain.x0.norm()  # and the guidance is seen
+
+
+def test_under_a_classifier_no_words_were_heard_and_none_are_looked_for(pipe: TextToImage) -> None:
+    recipe = Recipe(prompt="animal-bug", steps=3, gamma=2, guidance={"kind": "classifier"})
+    step = next(pipe.run(recipe))
+    for asked in (attention, left_out):
+        with pytest.raises(UserError, match="Under a classifier the network hears no words"):
+            asked(pipe, recipe, step)
 
 
 def test_after_a_branch_its_own_words_are_watched(pipe: TextToImage) -> None:

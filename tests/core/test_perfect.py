@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core import Recipe, load_pipeline
-from core.perfect import Look, Near, Perfect, decided, eps_errors, error_curve, some_indices, some_of
+from core.perfect import Look, Near, Perfect, decided, eps_errors, error_curve, predicted, some_indices, some_of
 from core.pipeline import TextToImage
 from core.sampling import Step
 from tests.core.tiny import COUNT, write_tiny
@@ -55,8 +55,18 @@ def test_a_run_of_its_own_begins_where_the_networks_does_and_ends_in_a_training_
 def test_a_prompt_names_the_longest_trained_name_in_it(pipe: TextToImage) -> None:
     perfect = Perfect.of(pipe)
     name = perfect.names[1]
+    assert perfect.named(f"({name}:1.2), flat") == 1
     assert perfect.named(f"a {name.upper()}, flat") == 1
     assert perfect.named("qzxv") is None
+
+
+@pytest.mark.parametrize("more", [{"gamma": -1.0}, {"prompt": "animal-bug", "guidance": {"kind": "classifier"}}])
+def test_a_look_at_a_run_without_words_is_of_the_network_before_guidance(pipe: TextToImage, more: dict[str, object]) -> None:
+    recipe = Recipe(prompt="a red cat", steps=4, sampler="ddim", gamma=8, seed=1).replace(**more)
+    step = list(pipe.run(recipe))[-1]
+    look, at = Perfect.of(pipe).look(step), step.evaluations[0].at
+    torch.testing.assert_close(look.network, predicted(pipe, step.x, at, [""]).x0, rtol=1e-4, atol=1e-4)
+    assert (look.network - step.x0).norm() > 1e-4 * step.x0.norm() or recipe.gamma == -1
 
 
 def test_the_moment_of_decision_is_where_doubt_ends_for_good() -> None:

@@ -14,6 +14,7 @@ pytest.importorskip("diffusers")
 
 from core import Recipe, load_pipeline
 from core.errors import UserError
+from core.nets.vae import TILE
 from core.noise import Noise
 from core.pipeline import TextToImage
 from core.recipe import Branch, Guidance
@@ -246,8 +247,25 @@ def test_a_preview_has_a_pixel_a_cell_and_is_linear_in_the_latents(pipe: TextToI
 
 def test_large_latents_are_decoded_in_tiles_to_the_right_size(pipe: TextToImage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.nets.vae.TILED_ABOVE", 8 * 8)
+    f, decode, tiles = pipe.vae.factor, pipe.vae.decode, list[torch.Size]()
+    monkeypatch.setattr(pipe.vae, "decode", lambda z: tiles.append(z.shape[-2:]) or decode(z))
+    assert pipe.decode(torch.randn(1, 4, 16, 72)).shape == (1, 3, 16 * f, 72 * f)
+    assert tiles == [(16, TILE)] * 2
+
+
+def test_a_picture_whose_sides_are_no_multiples_of_the_factor_is_refused(pipe: TextToImage) -> None:
     f = pipe.vae.factor
-    assert pipe.decode(torch.randn(1, 4, 16, 12)).shape == (1, 3, 16 * f, 12 * f)
+    assert pipe.encode(Image.new("RGB", (8 * f, 4 * f))).shape == (1, 4, 4, 8)
+    for size in ((8 * f + 1, 4 * f), (8 * f, 4 * f - 1)):
+        with pytest.raises(UserError, match=f"has {size[0]}×{size[1]} pixels; this model needs multiples of {f}"):
+            pipe.encode(Image.new("RGB", size))
+
+
+def test_an_empty_prompt_gives_the_unconditional_picture_at_any_scale(pipe: TextToImage) -> None:
+    unconditional = last(pipe, SMALL.replace(gamma=-1))  # which hears no words, whatever the prompt is
+    *_, step = pipe.run_many([*(SMALL.replace(prompt="", gamma=gamma) for gamma in (0.0, 3.0, 12.0)), SMALL])
+    torch.testing.assert_close(step.x_next[:3], unconditional.expand(3, -1, -1, -1), rtol=1e-3, atol=1e-3)
+    assert (step.x_next[3] - unconditional[0]).abs().max() > 1e-2  # and words say something
 
 
 def test_an_unknown_dtype_device_and_model_each_get_a_sentence(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_a_path_falls_at_every_move_and_has_as_many_as_asked(
         return
     path = make_path(schedule, spacing, steps, end=end, offset=offset)
     assert len(path) == len(list(path)) == steps
-    assert all(a.nsr > b.nsr and a.t > b.t for a, b in itertools.pairwise(path.levels))
+    assert all(a.lam + 1e-6 < b.lam and a.t > b.t for a, b in itertools.pairwise(path.levels))
 
 
 def test_a_run_over_every_time_visits_every_time() -> None:
@@ -203,6 +203,7 @@ def test_a_run_ends_clean_or_at_the_first_trained_level_in_as_many_moves(spacing
     assert len(clean) == len(first) == 10
     assert clean.levels[-1] == CLEAN
     assert first.levels[-1].sigma ** 2 == pytest.approx(1 - schedule.alpha_bar[0], rel=1e-12)
+    assert all(a.lam + 1e-6 < b.lam for path in (clean, first) for a, b in path)  # no call is spent on standing still
 
 
 def test_ddim_ends_where_stable_diffusions_ddim_ends_and_all_others_end_clean() -> None:

@@ -53,7 +53,7 @@ def sd2_folder(tmp_path_factory):
     return folder
 
 
-def test_the_published_ids_of_a_known_prompt():
+def test_a_known_prompt_has_the_ids_that_were_published():
     ids = clip().encode(["a photo of an astronaut riding a horse"])[0]
     assert ids[:10].tolist() == [49406, 320, 1125, 539, 550, 18376, 6765, 320, 4558, 49407]
     assert ids.shape == (77,) and ids.dtype == torch.long and set(ids[10:].tolist()) == {49407}

@@ -10,10 +10,8 @@ import torch
 
 from core import SAMPLERS, SCHEDULES
 from core.errors import UserError
-from core.prediction import unconditional
 from core.recipe import Recipe
-from core.sampling import Step, sample
-from core.schedules import Schedule, make_path
+from core.schedules import make_path
 from core.toy import TOYS, GaussianMixture
 from core.tradeoff import (
     FINE,
@@ -27,12 +25,13 @@ from core.tradeoff import (
     distances,
     ends,
     fan,
+    fine,
     fitted,
     floor,
     ladder,
     on_ladder,
+    one_thread,
     race,
-    race_on,
     relative_error,
     spread,
     stochastic,
@@ -43,7 +42,7 @@ RING = TOYS["ring"]()
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def threads() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -112,6 +111,14 @@ def test_the_floor_falls_with_the_root_of_the_number_of_points() -> None:
     assert few / many == pytest.approx(4, rel=0.35)
 
 
+def test_after_one_thread_there_are_as_many_as_ever_whatever_others_had_set_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.tradeoff.THREADS", 2)
+    torch.set_num_threads(1)  # as a Python thread finds it that is born while another is in here
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+
+
 # ------------------------------------------------------------------------------------------------------- the race
 
 
@@ -162,34 +169,17 @@ def test_at_eta_1_a_fan_forgets_where_it_began() -> None:
     assert unbiased == pytest.approx(around, rel=0.15)
 
 
-# ------------------------------------------------------------------------------------------------------- on a pipeline
-
-
-class ToyPipeline:
-    """The exact mixture under the interface of a pipeline."""
-
-    schedule: Schedule = SCALED
-
-    def __init__(self) -> None:
-        self.asked: list[Recipe] = []
-
-    def run(self, recipe: Recipe) -> Iterator[Step]:
-        self.asked.append(recipe)
-        path = make_path(SCALED, sigmas=recipe.sigmas)
-        return sample(unconditional(RING), path, recipe.sampler, PointNoise(24, seed=recipe.seed), **recipe.knobs)
-
-
-def test_a_race_on_a_pipeline_is_the_race_of_its_latents() -> None:
-    pipe, recipe = ToyPipeline(), Recipe(prompt="a cat", seed=3, gamma=2, sampler="ddim", knobs={"eta": 0.5}, batch=4)
-    points = list(race_on(pipe, recipe, ["ddim", "heun"], (8, 4)))
-    assert [(point.sampler, point.steps, point.nfe) for point in points] == [
-        ("ddim", 4, 4), ("heun", 4, 8), ("ddim", 8, 8), ("heun", 8, 16)]  # fmt: skip
-    assert of(points, "ddim")[8].error < of(points, "ddim")[4].error
-    assert (pipe.asked[0].sampler, pipe.asked[0].steps) == (FINE, FINE_STEPS_ON_NETWORK)
-    assert all((one.prompt, one.seed, one.gamma, one.batch, one.knobs) == ("a cat", 3, 2, 1, {}) for one in pipe.asked)
-    assert len({(one.sigmas[0], one.sigmas[-1]) for one in pipe.asked}) == 1
+# ------------------------------------------------------------------------------------------------------- on a network
 
 
 def test_recipes_on_the_ladder_keep_all_but_sampler_and_levels() -> None:
     recipe = on_ladder(Recipe(prompt="x", spacing="karras", steps=99), COSINE, "heun", 7)
     assert recipe.steps == 7 and recipe.sigmas == ladder(7, *ends(COSINE)) and recipe.spacing == "karras"
+
+
+def test_every_run_of_a_race_goes_between_the_same_levels_and_keeps_words_and_seed() -> None:
+    recipe = Recipe(prompt="a cat", seed=3, gamma=2, sampler="ddim", knobs={"eta": 0.5}, batch=4)
+    truth, *runs = made = [fine(recipe, SCALED), on_ladder(recipe, SCALED, "ddim", 4), on_ladder(recipe, SCALED, "heun", 8)]
+    assert (truth.sampler, truth.steps) == (FINE, FINE_STEPS_ON_NETWORK) and [one.steps for one in runs] == [4, 8]
+    assert all((one.prompt, one.seed, one.gamma, one.batch, one.knobs) == ("a cat", 3, 2, 1, {}) for one in made)
+    assert {(one.sigmas[0], one.sigmas[-1]) for one in made} == {ends(SCALED)}

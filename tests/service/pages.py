@@ -106,8 +106,9 @@ def arguments(url: str, name: str, given: dict[str, Any]) -> list[Any]:
 
 
 def script(url: str, name: str, **given: Any) -> tuple[str, Any]:
-    """A call as a shell script makes it, without a session: the last event and its data."""
-    begun = httpx.post(f"{url}{API}/call/{name}", json={"data": arguments(url, name, given)}, timeout=60)
+    """A call as a shell script makes it, without a session: the last event and its data. NaN goes as the word, as curl sends it."""
+    body, kind = json.dumps({"data": arguments(url, name, given)}), {"content-type": "application/json"}
+    begun = httpx.post(f"{url}{API}/call/{name}", content=body, headers=kind, timeout=60)
     begun.raise_for_status()
     return heard(url, name, begun.json()["event_id"])
 

@@ -13,10 +13,13 @@ import pytest
 
 from core.recipe import Recipe
 from studio.formats import png, whole
+from studio.handlers.darkroom import written
 from studio.service.quota import PAUSE
 from studio.widgets.controls import fault
+from studio.work import film
 from tests.service.pages import API, script, served
 from tests.service.test_start import model, started  # noqa: F401
+from tests.studio.fakes import ended
 
 
 @pytest.fixture
@@ -79,3 +82,25 @@ def test_a_picture_is_not_begun_where_there_is_no_room_for_it(tiny, tmp_path, mo
         png.save_png(tmp_path / "a.png", image, tiny.complete(Recipe(prompt="a cat", steps=1)))
     assert full.value.errno == errno.ENOSPC and not list(Path(tmp_path).iterdir())
     assert "disk is full" in str(fault(full.value)) and str(tmp_path) not in str(fault(full.value))
+
+
+@pytest.mark.parametrize("form", ["gif", "sheet"])
+@pytest.mark.parametrize(("number", "says"), [(errno.ENOSPC, "disk is full"), (errno.EIO, "Something went wrong, code")])
+def test_a_disk_that_fills_up_under_a_film_is_called_full_and_another_fault_is_not(tiny, tmp_path, monkeypatch, number, says, form):
+    def fail(handle):
+        raise OSError(number, os.strerror(number))
+
+    recipe = tiny.complete(Recipe(prompt="a cat", steps=2))
+    cut = ended(film.cut(tiny, recipe, list(tiny.run(recipe))))[1]
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError) as broken:
+        written(form, cut, recipe, tmp_path)
+    assert says in fault(broken.value).message and not list(tmp_path.iterdir())  # no part of it is left
+
+
+def test_a_folder_that_is_not_there_is_not_called_a_full_disk(tiny, tmp_path):
+    recipe = tiny.complete(Recipe(prompt="a cat", steps=2))
+    cut = ended(film.cut(tiny, recipe, list(tiny.run(recipe))))[1]
+    with pytest.raises(FileNotFoundError) as broken:
+        written("gif", cut, recipe, tmp_path / "not there")
+    assert "disk" not in fault(broken.value).message

@@ -15,6 +15,7 @@ from PIL import Image
 from core.recipe import Recipe
 from core.sampling import SAMPLERS
 from core.schedules import SCHEDULES, SPACINGS
+from studio.formats.png import read_png
 from tests.service.pages import API, script
 
 NAMES = {"generate", "denoise", "schedule", "guidance_sweep", "sampler_race", "encode", "decode", "read_png", "models"}
@@ -109,7 +110,6 @@ def test_who_calls_by_mcp_has_one_running_and_one_waiting_whatever_sessions_he_o
     assert {prompt for prompt in studio.pipe.log} == {"mcp 0", "mcp 1"}
 
 
-
 EVERY = set(Recipe.model_fields) - {"model"}
 HELD = {  # what an endpoint does without, since it has that by another name or it would mean nothing
     "generate": set(),
@@ -162,3 +162,24 @@ def test_a_film_may_start_from_a_picture_and_paint_only_what_its_mask_says(studi
 def test_a_guidance_that_no_recipe_may_have_is_refused_with_a_sentence(studio):
     event, said = script(studio.url, "generate", prompt="a cat", guidance={"interval": [5, 1]}, steps=2)
     assert event == "error" and "guidance.interval" in str(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 1.5), ("steps", float("nan")), ("steps", "5"), ("steps", None), ("steps", 1e9), ("steps", 0), ("steps", True),
+        ("gamma", float("nan")), ("gamma", float("inf")), ("strength", 2), ("seed", 2**64), ("seed", -2), ("width", 7),
+        ("batch", 1000), ("sampler", "magic"), ("knobs", {"eta": 9}), ("prompt", None), ("prompt", "x" * 2001),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_recipe_may_have_is_refused_by_name_before_anything_runs(studio, name, value):
+    event, said = script(studio.url, "generate", **{"prompt": "a cat", "steps": 2, name: value})
+    assert event == "error" and said["error"].startswith(name) and said["error"].endswith(".") and not studio.pipe.log, said
+
+
+def test_a_prompt_arrives_in_the_made_picture_without_what_nobody_types(studio):
+    words = "a\x00 red\ud800 \u202ecat\u202c\ufeff"
+    event, (file, told) = script(studio.url, "generate", prompt=words, seed=3, steps=2)
+    assert event == "complete" and told["recipe"]["prompt"] == "a red cat"
+    made = read_png(httpx.get(file["url"], timeout=60).content).recipe
+    assert made is not None and made.prompt == "a red cat" and studio.pipe.log == ["a red cat"] * 2

@@ -1,10 +1,16 @@
 """What makes the repository a Space, an image and a service: the front matter, the Dockerfile, the compose file."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
+
+from tests.service.pages import free_port
 
 yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).parents[2]
@@ -32,11 +38,14 @@ def test_the_image_runs_as_a_user_without_rights_and_says_how_it_is():
     assert not {"tests", ".data", ".git"} & {name for names in copied for name in names}
 
 
-def test_the_health_check_is_a_program_that_runs():
+def test_the_health_check_finds_the_studio_where_it_is_and_fails_where_it_is_not(studio):
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
     check = json.loads(re.search(r"^HEALTHCHECK .*?CMD\s+(\[.*\])$", text, re.M)[1])
     assert check[:2] == ["python", "-c"]
-    compile(check[2], "health check", "exec")
+    port = httpx.URL(studio.url).port
+    for name, healthy in ((str(port), True), (str(free_port()), False)):
+        asked = subprocess.run([sys.executable, *check[1:]], env=os.environ | {"PORT": name}, capture_output=True, text=True)
+        assert (asked.returncode == 0) is healthy and ("refused" in asked.stderr) is not healthy, asked.stderr
 
 
 def test_the_compose_file_bounds_what_the_image_may_take():

@@ -111,10 +111,11 @@ def test_a_server_that_was_killed_starts_again_at_once_and_sweeps_what_was_left(
 
 
 @pytest.mark.slow
-def test_no_home_a_plain_locale_and_a_clock_that_jumps_are_no_trouble(model, tmp_path):
-    nowhere = tmp_path / "nowhere"  # neither there nor to be made: its parent is a file
-    nowhere.write_text("")
-    with started(model, tmp_path, HOME=str(nowhere / "home"), LANG="C", LC_ALL="C", XDG_CACHE_HOME=None) as (_, url):
+@pytest.mark.parametrize("home", ["nowhere/home", None])
+def test_no_home_and_a_plain_locale_are_no_trouble(model, tmp_path, home):
+    (tmp_path / "nowhere").write_text("")  # a home in there is neither there nor to be made
+    home = home and str(tmp_path / home)
+    with started(model, tmp_path, HOME=home, LANG="C", LC_ALL="C", XDG_CACHE_HOME=None) as (_, url):
         assert script(url, "generate", prompt="ein Äpfelchen 🍎", seed=3, steps=2)[0] == "complete"
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
 
@@ -164,7 +165,6 @@ def test_a_link_that_cannot_be_made_is_one_line_and_exit_code_2(tiny, monkeypatc
 
     monkeypatch.setattr(core, "load_pipeline", lambda *_, **__: tiny)
     monkeypatch.setattr(networking, "setup_tunnel", no_network)
-    monkeypatch.setattr(app, "own_temp_folder", lambda: None)
     with pytest.raises(SystemExit) as left:
         app.serve(Options(share=True, port=free_port()))
     assert left.value.code == 2 and "no public link" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """A pipeline that needs no weights: the same interface, a coloured square out of noise, as slow as it is told."""
 
+import contextlib
 import json
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
@@ -54,6 +56,24 @@ def stated(engine: Engine) -> dict[str, Settings]:
         patch.setattr(page, "connect", lambda demo, engine, head, tabs, settings: found.update(settings))
         app.build(engine)
     return found
+
+
+@contextlib.contextmanager
+def occupied(engine: Engine) -> Iterator[None]:
+    """The worker is busy until the block is left: whatever is asked for within waits, and begins together."""
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> Iterator[None]:
+        begun.set()
+        over.wait(60)
+        yield
+
+    engine.compute(work, "nobody", cost=0)  # so little that nothing passes it
+    assert begun.wait(60)
+    try:
+        yield
+    finally:
+        over.set()
 
 
 class FakePipeline:

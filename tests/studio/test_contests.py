@@ -15,7 +15,7 @@ from core.prediction import Prediction
 from core.recipe import Recipe
 from core.sampling import SAMPLERS, Step, sample
 from core.schedules import Level, make, make_path
-from core.tradeoff import Point, deterministic, race_on, stochastic
+from core.tradeoff import Point, deterministic, fine, on_ladder, relative_error, stochastic
 from studio.endpoints.race import endpoint
 from studio.figures import samplers as figures
 from studio.figures.schedules import drawn
@@ -120,12 +120,14 @@ def test_what_a_thousand_steps_would_take_follows_from_what_was_measured() -> No
 # ------------------------------------------------------------------------------------------------- races
 
 
-def test_a_race_on_the_model_is_the_race_of_core_with_links(engine: Engine) -> None:
+def test_a_race_on_the_model_is_each_run_s_distance_from_the_fine_solve_with_links(engine: Engine) -> None:
     names = ["ddim", "heun", "dpmpp_2m", "ddpm"]
     seen, (view, points) = worked(raced_on_model(engine, BASE, names, (8, 4), address))
-    wanted = list(race_on(GaussianPipeline(), BASE, names[:3], (4, 8)))
-    assert [point[:3] for point in points] == [point[:3] for point in wanted]
-    assert [point.error for point in points] == pytest.approx([point.error for point in wanted])
+    pipe = GaussianPipeline()
+    runs = [on_ladder(BASE, pipe.schedule, name, count) for count in (4, 8) for name in names[:3]]
+    truth, *ends = [list(pipe.run(one))[-1] for one in (fine(BASE, pipe.schedule), *runs)]
+    assert [point[:3] for point in points] == [(one.sampler, one.steps, end.nfe) for one, end in zip(runs, ends, strict=True)]
+    assert [point.error for point in points] == pytest.approx([relative_error(end.x_next, truth.x_next) for end in ends])
     assert [line["name"] for line in view["lines"]] == names[:3] and not view["apart"]
     assert view["lines"][0]["points"][1]["link"] == "?steps=8&sampler=ddim"
     assert [event.part for event in seen] == sorted(event.part for event in seen) and seen[-1].part == pytest.approx(1)

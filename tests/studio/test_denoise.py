@@ -278,11 +278,6 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return 10 * math.log10(255**2 / float(((a - b) ** 2).mean()))
 
 
-def test_a_full_disk_is_said_in_a_sentence(done: film.Cut, kept: Kept, tmp_path: Any) -> None:
-    with pytest.raises(UserError, match="disk is full"):
-        written("gif", done, kept[0], tmp_path / "not there")
-
-
 # ----------------------------------------------------------------------------------------------------- the handlers
 
 

@@ -146,10 +146,9 @@ def test_the_ruler_counts_the_evaluations_that_the_run_then_makes(engine: Engine
     _, view = ended(guided.effects(engine, recipes))
     nfe = {one["name"]: one["nfe"] for one in view["effects"]}
     assert nfe["everywhere"] == ruler["full"] and nfe["in the interval"] == nfe["both"] == ruler["nfe"] < ruler["full"]
-    fully = {one["name"]: one for one in ended(guided.effects(engine, guided.variants(recipe, 0.1, 2, 1.0)))[1]["effects"]}
-    run = run_of(engine, recipes["rescaled"].replace(guidance={"rescale": 1.0}))
-    cond = [float(step.evaluations[0].parts["cond"].x0.std()) for step in run.steps]
-    np.testing.assert_allclose(fully["rescaled"]["line"], cond, rtol=1e-3)  # rescaled wholly, the spread is the conditional one
+    for step in run_of(engine, recipes["rescaled"].replace(guidance={"rescale": 1.0})).steps:
+        made, cond = (getattr(one, pipe.parts.prediction) for one in (step.evaluations[0], step.evaluations[0].parts["cond"]))
+        assert float(made.std()) == pytest.approx(float(cond.std()), rel=1e-3)  # wholly rescaled, the spread is the conditional one
     with pytest.raises(UserError, match="interval"):
         guided.variants(recipe, 3, 2, 0.7)
 

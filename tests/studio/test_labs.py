@@ -163,11 +163,17 @@ def test_the_closed_world_shows_three_worlds_and_words(engine: Engine) -> None:
 
 def test_an_upload_is_cropped_to_its_middle_square(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(closed_world.closed_world, "worlds", lambda pipe, own, count: given.append(own) or iter(()))
+    worlds = closed_world.closed_world.worlds
+
+    def few(pipe: Any, own: Any, count: int) -> Any:
+        given.append(own)
+        return worlds(pipe, own, 2)
+
+    monkeypatch.setattr(closed_world.closed_world, "worlds", few)
     wide = Image.new("RGB", (96, 32), (255, 0, 0))
     wide.paste((0, 255, 0), (32, 0, 64, 32))
-    with pytest.raises(KeyError):  # no world, no gap
-        shown(closed_world.measured(engine.pipe, wide))
+    _, view = shown(closed_world.measured(engine.pipe, wide))
+    assert [world["name"] for world in view["pictures"]][3:] == ["your picture"]
     assert given[0].shape == (1, 3, 32, 32) and (given[0][0, 1] == 1).all() and (given[0][0, 0] == -1).all()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -94,12 +95,44 @@ def test_a_piece_of_work_that_asks_for_too_much_fails_with_the_same_sentence(
     assert isinstance(events(house.submit(Recipe(prompt="next"), "one"))[-1], Done)
 
 
-def test_a_batch_that_does_not_fit_is_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch, house: Engine) -> None:
+def test_a_batch_for_which_there_is_no_room_any_more_is_run_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, fake: FakePipeline, house: Engine
+) -> None:
+    with_free(monkeypatch, 100)
+    begin = threading.Event()
+
+    def first() -> Generator[None, None, None]:
+        begin.wait(10)
+        yield
+
+    blocking = house.compute(first, "nobody")
+    recipes = [Recipe(prompt=f"{i}", steps=3) for i in range(2)]  # 16 MB each
+    jobs = [house.submit(recipe, recipe.prompt) for recipe in recipes]  # there was room for each when it was asked for
+    with_free(monkeypatch, 20)
+    begin.set()
+    assert all(isinstance(events(job)[-1], Done) for job in (blocking, *jobs))
+    assert [prompt for prompt, *_ in fake.log] == ["0"] * 3 + ["1"] * 3  # of a batch: 0, 1, 0, 1 ...
+
+
+def test_work_that_asks_for_a_batch_beside_each_other_hears_that_it_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, house: Engine
+) -> None:
     with_free(monkeypatch, 20)
     jobs = [Recipe(prompt=f"{i}") for i in range(2)]  # 16 MB each
     with pytest.raises(UserError, match="free"):
         ended(house.run_beside(jobs))
     assert len(ended(house.run_beside(jobs[:1]))[1]) == 1
+
+
+def test_when_memory_runs_out_what_is_only_remembered_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, fake: FakePipeline, house: Engine
+) -> None:
+    with_free(monkeypatch, 300)
+    events(house.submit(Recipe(prompt="known"), "one"))
+    assert events(house.submit(Recipe(prompt="known"), "one"))[-1].cached
+    fake.faults["big", 3] = MemoryError()
+    assert isinstance(events(house.submit(Recipe(prompt="big"), "one"))[-1], Failed)
+    assert not events(house.submit(Recipe(prompt="known"), "one"))[-1].cached
 
 
 # ------------------------------------------------------------------------------------------------- how it is counted

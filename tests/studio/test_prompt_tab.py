@@ -167,9 +167,14 @@ def test_without_a_picture_strength_says_nothing(desk: Desk) -> None:
         ({"board": {"file": {"path": "/etc/passwd"}}}, "must be uploaded"), ({"prompt": None}, "prompt is nothing"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_a_sentence_before_anything_runs(desk: Desk, fields: dict, says: str) -> None:
+def test_what_cannot_be_done_is_a_sentence_before_anything_runs(
+    desk: Desk, engine: Engine, monkeypatch: pytest.MonkeyPatch, fields: dict, says: str
+) -> None:
+    ran: list[Any] = []
+    monkeypatch.setattr(type(engine.pipe), "run_many", lambda *given: ran.append(given))
     with pytest.raises(gr.Error, match=says):
         pressed(desk, **fields)
+    assert not ran
 
 
 def test_strength_0_still_makes_one_step_and_strength_1_all_of_them(desk: Desk, upload: dict) -> None:
@@ -184,7 +189,7 @@ def test_every_event_has_its_state_on_the_stage(tmp_path: Path) -> None:
     assert stage.staged({}, running, tmp_path, None) == running
     assert stage.staged(Stopped(0, 0), running, tmp_path, None)["line"] == "Stopped at 2/4."
     assert stage.staged(Stopped(0, 0), {}, tmp_path, None)["line"] == "Stopped before it began."
-    assert stage.staged(Queued(3, 9.0), {}, tmp_path, None)["line"] == "3 in line, about 9.0 s …"
+    assert stage.staged(Queued(3, 9.0), {}, tmp_path, None)["line"] == "Number 3 in line, about 9.0 s …"
     assert stage.staged(Failed("Why."), running, tmp_path, None) == running | {"state": "failed", "line": "Why."}
 
 

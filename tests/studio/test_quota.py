@@ -5,9 +5,11 @@ import os
 import shutil
 import time
 from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 
+from studio.service import quota as quotas
 from studio.service.quota import USUAL, Quota, make_room, usual
 from tests.studio.test_limits import ask, reading, sentence
 
@@ -94,6 +96,19 @@ def test_whatever_is_asked_for_makes_room_so_that_pictures_alone_keep_to_the_lim
         lay(name, 200, 900)
         ask(quota, "/gradio_api/queue/join", b"x", size=1)
     assert left(tmp_path) == {"f", "g", "h"}  # three quarters; the last is for what comes until the next look
+
+
+def test_a_clock_that_jumps_makes_no_file_old_that_a_page_may_still_show(tmp_path, lay, monkeypatch):
+    clock = SimpleNamespace(wall=time.time(), passed=50.0)
+    monkeypatch.setattr(quotas, "time", SimpleNamespace(
+        time=lambda: clock.wall + clock.passed, monotonic=lambda: clock.passed))  # fmt: skip
+    quota = Quota(reading, tmp_path, 1000, young=300, pause=0)
+    lay("shown", 900, 10)
+    clock.wall += 86_400
+    for passed, kept in ((0, {"shown"}), (299, {"shown"}), (2, set())):
+        clock.passed += passed
+        ask(quota, "/gradio_api/queue/join", b"x", size=1)
+        assert left(tmp_path) == kept, clock.passed
 
 
 def test_between_two_looks_what_came_is_counted_by_what_it_said(tmp_path):

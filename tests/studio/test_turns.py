@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 
 import pytest
 
@@ -11,7 +10,8 @@ from core.recipe import Recipe
 from studio.service import engine as engines
 from studio.service.jobs import Done, Failed, Job, Queued, Stopped
 from studio.service.turns import forecast, passes, turns
-from tests.studio.fakes import FakePipeline
+from tests.service.pages import eventually
+from tests.studio.fakes import FakePipeline, occupied
 
 ONE = 20 * 128 * 128.0  # the cost of a picture
 
@@ -60,10 +60,8 @@ def test_whoever_wants_the_very_same_recipe_takes_no_room():
 
 
 def test_two_who_wait_for_the_same_recipe_are_both_answered_and_it_is_computed_once(pipe, engine):
-    pipe.seconds = 0.02
-    engine.submit(Recipe(prompt="first"), "nobody")
-    time.sleep(0.05)
-    jobs = [engine.submit(Recipe(prompt="wanted by all"), f"{i}") for i in range(3)]
+    with occupied(engine):
+        jobs = [engine.submit(Recipe(prompt="wanted by all"), f"{i}") for i in range(3)]
     runs = [last(job).value for job in jobs]
     assert runs[0] is runs[1] is runs[2]
     assert [prompt for prompt, *_ in pipe.log].count("wanted by all") == 20
@@ -72,7 +70,7 @@ def test_two_who_wait_for_the_same_recipe_are_both_answered_and_it_is_computed_o
 def test_a_recipe_that_waits_while_the_same_one_runs_is_answered_from_memory(pipe, engine):
     pipe.seconds = 0.02
     running = engine.submit(Recipe(prompt="wanted"), "one")
-    time.sleep(0.1)
+    eventually(lambda: pipe.log)
     again = engine.submit(Recipe(prompt="wanted"), "two")
     assert last(running).value is last(again).value and len(pipe.log) == 20
 
@@ -89,10 +87,9 @@ def test_only_what_costs_much_less_passes_and_a_batch_is_not_interrupted_by_its_
 def test_a_picture_need_not_wait_for_the_end_of_a_race(pipe, engine):
     pipe.seconds = 0.02
     long = engine.compute(race(engine, 200), "racer", 200 * ONE)
-    time.sleep(0.1)
-    begun = time.perf_counter()
+    eventually(lambda: pipe.log)
     done = last(engine.submit(Recipe(prompt="a picture"), "one"))
-    assert isinstance(done, Done) and time.perf_counter() - begun < 2.5 and not long.ended
+    assert isinstance(done, Done) and not long.ended
     prompts = [prompt for prompt, *_ in pipe.log]
     first = prompts.index("a picture")
     assert set(prompts[first : first + 20]) == {"a picture"} and prompts.count("race") < 200
@@ -103,7 +100,7 @@ def test_a_picture_need_not_wait_for_the_end_of_a_race(pipe, engine):
 def test_a_long_recipe_makes_way_too_and_comes_to_the_same_end(pipe, engine):
     pipe.seconds = 0.005
     long = engine.submit(Recipe(prompt="a thousand steps", steps=300), "one")
-    time.sleep(0.05)
+    eventually(lambda: pipe.log)
     assert isinstance(last(engine.submit(Recipe(prompt="short", steps=10), "two")), Done) and not long.ended
     run = last(long).value
     assert len(run.steps) == 300 and run.steps[-1].x_next.equal(pipe.latents(run.recipe))
@@ -137,20 +134,18 @@ def test_a_flood_of_pictures_leaves_half_of_the_time_to_the_race(pipe, engine):
 def test_a_race_that_makes_way_can_be_stopped_at_once(pipe, engine):
     pipe.seconds = 0.02
     long = engine.compute(race(engine, 500), "racer", 500 * ONE)
-    time.sleep(0.1)
+    eventually(lambda: pipe.log)
     passing = engine.submit(Recipe(prompt="passing", steps=100), "one")
-    while not any(prompt == "passing" for prompt, *_ in pipe.log):
-        time.sleep(0.01)
-    begun = time.perf_counter()
+    eventually(lambda: any(prompt == "passing" for prompt, *_ in pipe.log))
     engine.stop("racer")
-    assert isinstance(last(long), Stopped) and time.perf_counter() - begun < 0.5 and not passing.ended
+    assert isinstance(last(long), Stopped) and not passing.ended
     assert isinstance(last(passing), Done)
 
 
 def test_a_fault_of_what_passes_does_not_touch_the_race(pipe, engine):
     pipe.seconds, pipe.faults["bad", 3] = 0.01, RuntimeError("broken")
     long = engine.compute(race(engine, 60), "racer", 60 * ONE)
-    time.sleep(0.05)
+    eventually(lambda: pipe.log)
     assert isinstance(last(engine.submit(Recipe(prompt="bad"), "one")), Failed)
     assert last(long).value == 60
 
@@ -158,7 +153,7 @@ def test_a_fault_of_what_passes_does_not_touch_the_race(pipe, engine):
 def test_the_seconds_of_a_run_are_its_own_and_not_those_of_whoever_passed(pipe, engine):
     pipe.seconds = 0.01
     long = engine.submit(Recipe(prompt="long", steps=100), "one")
-    time.sleep(0.1)
+    eventually(lambda: pipe.log)
     short = last(engine.submit(Recipe(prompt="short", steps=20), "two")).value
     assert short.seconds > 0.2
     begun = pipe.log.index(("long", 0, 0))
@@ -204,7 +199,7 @@ def test_invented_names_do_not_fill_the_house_from_one_address(pipe, engine, mon
     monkeypatch.setattr(engines, "MOST_AT_ONE_ADDRESS", 3)
     pipe.seconds = 0.05
     engine.submit(Recipe(prompt="running", steps=50), "0@10.0.0.1")
-    time.sleep(0.1)
+    eventually(lambda: pipe.log)
     for name in "123":
         engine.submit(Recipe(prompt=name, steps=50), f"{name}@10.0.0.1")
     with pytest.raises(UserError, match="3 people at your address are waiting"):
@@ -213,10 +208,8 @@ def test_invented_names_do_not_fill_the_house_from_one_address(pipe, engine, mon
 
 
 def test_out_of_memory_in_a_batch_is_found_by_running_its_jobs_alone(pipe, engine):
-    pipe.seconds = 0.02
-    engine.submit(Recipe(prompt="first", steps=5), "nobody")
-    time.sleep(0.03)
     pipe.faults["big", 4] = MemoryError()
-    jobs = [engine.submit(Recipe(prompt=prompt), prompt) for prompt in ("small", "big", "little")]
+    with occupied(engine):
+        jobs = [engine.submit(Recipe(prompt=prompt), prompt) for prompt in ("small", "big", "little")]
     ends = [last(job) for job in jobs]
     assert [type(end) for end in ends] == [Done, Failed, Done] and "too big for this machine" in ends[1].sentence

@@ -134,7 +134,7 @@ def test_one_caption_is_drawn_from_a_seed() -> None:
      ("face with tears of joy", "a face with tears of joy"), ("popcorn", "popcorn"), ("X-ray", "an X-ray"),
      ("smiling face with sunglasses", "a smiling face with sunglasses"), ("dress", "a dress")],
 )  # fmt: skip
-def test_english_articles(noun: str, expected: str) -> None:
+def test_a_thing_has_the_english_article_that_it_takes_or_none(noun: str, expected: str) -> None:
     assert with_article(noun, noun) == expected
 
 

@@ -102,7 +102,7 @@ def test_folding_standardises_latents_and_leaves_pictures_alone() -> None:
     torch.testing.assert_close(vae.decode(after.mean), picture)
 
 
-def test_psnr_of_a_known_error() -> None:
+def test_an_error_of_a_tenth_of_the_range_has_a_psnr_of_20_db() -> None:
     a = torch.zeros(2, 3, 4, 4)
     assert psnr(a + 0.2, a).tolist() == pytest.approx([20.0, 20.0], abs=1e-4)  # peak to peak 2, error 0.2: a factor of ten
 

@@ -7,7 +7,9 @@ is opened: Gradio puts its widgets on the page when its tab is chosen, and whate
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from operator import attrgetter
+from typing import Any
 
 import gradio as gr
 
@@ -31,6 +33,16 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
         for label, name, page in PAGES:
             with gr.Tab(label, id=name):
                 made.append(page(engine))
-    fields, view = ({name: widget for one in made for name, widget in part(one).items()} for part in (FIELDS, VIEW))
+    fields, view = (merged(map(part, made)) for part in (FIELDS, VIEW))
     sampler, rest = (next((found for one in made if (found := part(one))), None) for part in (SAMPLER, REST))
     return Settings(fields, sampler, view, rest, pages=pages)
+
+
+def merged(tables: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The widgets of all pages by name; ValueError where two pages have one of the same name, since a link could not tell them."""
+    found: dict[str, Any] = {}
+    for table in tables:
+        if twice := found.keys() & table.keys():
+            raise ValueError(f"two pages of the labs have a setting named {', '.join(sorted(twice))}")
+        found |= table
+    return found

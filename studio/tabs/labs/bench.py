@@ -43,15 +43,18 @@ def page(engine: Engine) -> Settings:
 
 async def measuring(engine: Engine, request: gr.Request, event: gr.EventData) -> AsyncIterator[dict[str, Any]]:
     """Measure the claim whose button was pressed; the page keeps what it was told of the others."""
-    asked = event._data if isinstance(event._data, dict) else {}
+    asked, view = event._data if isinstance(event._data, dict) else {}, dict[str, Any]()
     try:
         name = one_of("claim", asked.get("id"), CLAIMS)
         cost = USUAL * (20 if CLAIMS[name].slow else 1)
         with engine.compute(functools.partial(measured, engine, name), controls.visitor(request), cost) as job:
-            yield (first := {"running": name, "status": status("queued", "On its way …")})
-            async for told, view in followed(job, first):
+            yield (view := {"running": name, "status": status("queued", "On its way …")})
+            async for told, now in followed(job, view):
+                view = now
                 yield view | ({"running": ""} if isinstance(told, LAST) else {})
     except Exception as error:
-        raise controls.fault(error) from None
+        fault = controls.fault(error)
+        yield view | {"running": "", "status": status("failed", fault.message)}
+        raise fault from None
     if isinstance(told, Failed):
         raise gr.Error(controls.untagged(told.sentence), title="Not measured", print_exception=False)

@@ -15,6 +15,7 @@ from core.evaluation.gallery import NEEDS
 from core.evaluation.headlines import HEADLINES
 from core.evaluation.settings import GAMMAS, SEEDS, STEPS, Setting
 from core.metrics import METRICS
+from core.recipe import BUDGET
 from studio.figures import evaluate as figures
 from studio.service.engine import USUAL, Engine
 from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
@@ -32,7 +33,7 @@ FEATURES = dict(zip((OWN, INCEPTION), texts("labs-evaluate-features"), strict=Tr
 KNOBS = {"blur": ("blur", 16.0), "noise": ("noise", 1.0), "duplicate": ("copies", 64.0)}  # what a damage is set by, and its most
 AGAINST = (("guidance scale γ", "gamma"), ("number of evaluations (NFE)", "nfe"))
 MOST_SHIFT, MOST_SPREAD, MOST_POINTS, MOST_PROMPTS = 4.0, 3.0, 1000, 16
-MOST_ROWS = 50  # captions of a row of the headline table: enough for the Frechet distance of 192 features
+MOST_ROWS = 50  # captions of a row of the headline table on a machine of one's own: enough for a Frechet distance of 192 features
 COST = 20 * USUAL
 SCALE, STEPPED = 2.0, 10  # of the curves against NFE, and of those against gamma
 
@@ -200,11 +201,12 @@ def price(settings: Sequence[Setting], count: int) -> float:
 
 def part_of_headlines(room: Room) -> dict[str, Any]:
     """The headline claims as one table."""
+    most = int(BUDGET / price(HEADLINES, 1)) if room.engine.shared else MOST_ROWS
     with gr.Row(elem_classes="labs-row"):
-        count = gr.Slider(2, MOST_ROWS, 4, step=1, label=f"Captions, {SEEDS} seeds each", elem_id="evaluate-rows")
+        count = gr.Slider(2, most, 4, step=1, label=f"Captions, {SEEDS} seeds each", elem_id="evaluate-rows")
 
     def work(count: Any) -> tuple[Any, float]:
-        count = whole("captions", count, 2, MOST_ROWS)
+        count = whole("captions", count, 2, most)
         return functools.partial(headlines, room, count), price(HEADLINES, count)
 
     staged(room, "headlines", "Press Measure: the ring takes seconds, the model minutes.", work, [count])

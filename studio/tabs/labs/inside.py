@@ -12,7 +12,7 @@ from core.errors import UserError
 from core.inside.doubling import DRAWS, SIDES
 from core.recipe import MAX_TEXT, Recipe
 from studio.figures import inside as figures
-from studio.service.engine import USUAL, Engine, cost
+from studio.service.engine import Engine, cost
 from studio.service.jobs import Done, Failed
 from studio.tabs.labs.desk import PRICE, buttons, canvas, worked
 from studio.widgets import controls
@@ -99,7 +99,7 @@ def running(engine: Engine, run: Page, held: gr.State, settings: list[Any]) -> A
         recipes: list[Recipe] = []
 
         def make() -> tuple[Any, float]:
-            recipes.append(recipe_of(*values))
+            recipes.append(engine.pipe.complete(recipe_of(*values)))
             return functools.partial(work.ran, engine, recipes[0]), cost(recipes[0])
 
         async for update in run.follow(request, make):
@@ -172,7 +172,7 @@ async def look(engine: Engine, request: gr.Request, held: Any, part: Any, step: 
         name, k = known(engine, part), whole("step", step, 1, MOST_STEPS)
         yield gr.update(chosen=[name, k])
         if isinstance(held, Recipe):
-            async for found in asked(engine, request, functools.partial(work.looked, engine, held, k, name)):
+            async for found in asked(engine, request, held, functools.partial(work.looked, engine, held, k, name)):
                 yield gr.update(look=found)
     except Exception as error:
         raise controls.fault(error) from None
@@ -185,15 +185,16 @@ async def attend(engine: Engine, request: gr.Request, event: gr.EventData, held:
         name, k = known(engine, part), whole("step", step, 1, MOST_STEPS)
         down, right = (real(side, data.get(side), 0, 1) for side in ("down", "right"))
         if isinstance(held, Recipe):
-            async for found in asked(engine, request, functools.partial(work.attending, engine, held, k, name, down, right)):
+            question = functools.partial(work.attending, engine, held, k, name, down, right)
+            async for found in asked(engine, request, held, question):
                 yield gr.update(heat=found)
     except Exception as error:
         raise controls.fault(error) from None
 
 
-async def asked(engine: Engine, request: gr.Request, question: Any) -> AsyncIterator[Any]:
-    """The answer to a short question to the engine."""
-    with engine.compute(question, controls.visitor(request), USUAL / 10) as job:
+async def asked(engine: Engine, request: gr.Request, held: Recipe, question: Any) -> AsyncIterator[Any]:
+    """The answer to a question about a run, which is made anew where it was forgotten."""
+    with engine.compute(question, controls.visitor(request), cost(held)) as job:
         async for happened in job:
             if isinstance(happened, Failed):
                 raise UserError(happened.sentence)
