@@ -3,12 +3,12 @@
     (1)  needs  = bytes of a number · (max(pictures · a · cells of the U-Net, decoded at once · b · cells of the VAE) + kept)
     (2)  kept   = 2 · moves · pictures · cells · channels · (2 + 6 · calls a move), once more while it is remembered
                 + 2 · pictures · pixels · 3 colours
-    (3)  a      = 75 · width of the U-Net's top level, 136 where that level attends
+    (3)  a      = 95 · width of the U-Net's top level, 136 where that level attends
          b      = 11 · width of the VAE's top level · pixels of a cell
 
 Most is alive at once at the top level: a few maps of its width, the skips, and where it attends a feed-forward of eight times
 the width. How many there are was counted for the embedded model and for Stable Diffusion 1.5; what the fast convolutions take
-besides was measured as the peak of a process on the embedded model: 2.7 times as much in the U-Net, 1.8 times in the VAE.
+besides was measured as the peak of a process on the embedded model: 3.4 times as much in the U-Net, 1.8 times in the VAE.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.nets.vae import TILE, together
 from core.recipe import Recipe
 from core.sampling import SAMPLERS
 
-PLAIN, ATTENDING, DECODING = 75, 136, 11  # equation (3), guided: two conditions at once
+PLAIN, ATTENDING, DECODING = 95, 136, 11  # equation (3), guided: two conditions at once
 CHANNELS, COLOURS = 4, 3
 
 

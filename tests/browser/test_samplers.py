@@ -185,12 +185,12 @@ def test_without_eta_the_fan_is_one_line(open_page: Any) -> None:
     assert len(set(tracks)) == 1
 
 
-def test_every_sampler_stands_in_the_table_with_its_paper(open_page: Any) -> None:
+def test_every_sampler_stands_in_the_table_with_its_paper_if_there_is_one(open_page: Any) -> None:
     page = opened(open_page, "All samplers")
     rows = page.locator("#samplers-table tbody tr")
     rows.first.wait_for()
     assert rows.count() == len(SAMPLERS)
-    assert rows.locator("a").count() == len(SAMPLERS)
+    assert rows.locator("a").count() == sum(bool(entry.paper) for entry in SAMPLERS.values()) >= len(SAMPLERS) - 1
 
 
 def test_a_link_sets_what_the_pages_begin_with(open_page: Any) -> None:

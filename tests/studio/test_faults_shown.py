@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from pathlib import Path
@@ -224,11 +225,11 @@ def test_a_batch_that_ran_out_of_memory_is_gone_with_all_that_is_remembered_befo
         assert engine._cache.get(pipe.complete(KNOWN)) is not None
 
         async def both() -> list[Any]:
-            begin = asyncio.Event()
+            begin = threading.Event()
 
             def first() -> Generator[None, None, None]:
-                while not begin.is_set():
-                    yield
+                begin.wait(10)  # it makes no way before both wait behind it
+                yield
 
             blocking = engine.compute(first, "nobody")
             jobs = [engine.submit(Recipe(prompt=words, steps=2), words) for words in ("a", "b")]
