@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from PIL import Image
@@ -25,7 +26,8 @@ DONE, RUNNING, STOPPED = (f"#stage [data-state={state}]" for state in ("done", "
 def opened_by(link: str, open_page: Any) -> Any:
     """A page whose widgets show what the link says."""
     page = open_page(link)
-    page.wait_for_function("window.studio?.open && document.querySelector('#prompt textarea')?.value")
+    (said,) = parse_qs(link.removeprefix("?"))["prompt"]  # other words stand there before the link is read
+    page.wait_for_function("said => window.studio?.open && document.querySelector('#prompt textarea')?.value === said", arg=said)
     return page
 
 
