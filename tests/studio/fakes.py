@@ -1,12 +1,14 @@
 """A pipeline that needs no weights: the same interface, a coloured square out of noise, as slow as it is told."""
 
+import asyncio
 import contextlib
 import json
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import orjson
 import pytest
@@ -32,6 +34,21 @@ def ended(work: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
             shown.append(next(work))
         except StopIteration as end:
             return shown, end.value
+
+
+def changes(handler: AsyncIterator[Any]) -> tuple[list[Any], gr.Error | None]:
+    """All that a handler yields, and the error it ends with."""
+
+    async def read() -> tuple[list[Any], gr.Error | None]:
+        seen = []
+        try:
+            async for change in handler:
+                seen.append(change)
+        except gr.Error as error:
+            return seen, error
+        return seen, None
+
+    return asyncio.run(asyncio.wait_for(read(), 60))
 
 
 def worked(work: Any) -> tuple[list[Partial | None], dict[str, Any]]:

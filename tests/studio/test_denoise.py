@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl
 
-import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -29,7 +28,7 @@ from studio.formats.png import read_png
 from studio.handlers.darkroom import Desk, branched, parts, place, recipe_of, written
 from studio.service.engine import Engine
 from studio.work import film, looks, probe
-from tests.studio.fakes import ended
+from tests.studio.fakes import changes, ended
 
 RECIPE = Recipe(prompt="a red cat", steps=6, seed=5)
 Kept = tuple[Recipe, list[Step]]
@@ -309,21 +308,6 @@ def desk(pipe: TextToImage) -> Iterator[Desk]:
 
 
 REQUEST: Any = SimpleNamespace(session_hash="me", client=None, headers={})
-
-
-def changes(handler: Any) -> tuple[list[dict[Any, Any]], gr.Error | None]:
-    """All that a handler yields, and the error it ends with."""
-
-    async def read() -> tuple[list[dict[Any, Any]], gr.Error | None]:
-        seen = []
-        try:
-            async for change in handler:
-                seen.append(change)
-        except gr.Error as error:
-            return seen, error
-        return seen, None
-
-    return asyncio.run(asyncio.wait_for(read(), 60))
 
 
 def ready(seen: list[dict[Any, Any]]) -> bool:

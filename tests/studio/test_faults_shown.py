@@ -26,25 +26,10 @@ from studio.tabs.labs import bench
 from studio.widgets.status import Partial
 from studio.work import contests, guided
 from studio.work import labs as work
-from tests.studio.fakes import FakePipeline, ended
+from tests.studio.fakes import FakePipeline, changes, ended
 
 REQUEST: Any = SimpleNamespace(session_hash="me", client=None, headers={})
 RECIPE = Recipe(prompt="a red cat", steps=6, seed=5, sampler="ddim")
-
-
-def changes(handler: AsyncIterator[Any]) -> tuple[list[Any], gr.Error | None]:
-    """All that a handler yields, and the error it ends with."""
-
-    async def read() -> tuple[list[Any], gr.Error | None]:
-        seen = []
-        try:
-            async for change in handler:
-                seen.append(change)
-        except gr.Error as error:
-            return seen, error
-        return seen, None
-
-    return asyncio.run(asyncio.wait_for(read(), 60))
 
 
 def broken(*_: Any, **__: Any) -> Any:
