@@ -277,13 +277,16 @@ class TextToImage:
     # ------------------------------------------------------------------------------------------------- pictures
 
     @torch.no_grad()
-    def encode(self, image: Image.Image) -> Tensor:
-        """A picture as scaled latents [1, 4, h, w], the posterior's mean; UserError unless the VAE's factor divides its sides."""
-        f, (width, height) = self.vae.factor, image.size
+    def encode(self, picture: Image.Image | Tensor) -> Tensor:
+        """Scaled latents [B, 4, h, w] of one picture, or of pictures [B, 3, H, W] in [−1, 1]: the posterior's mean.
+
+        Raises UserError unless the VAE's factor divides their sides.
+        """
+        x = picture if isinstance(picture, Tensor) else to_tensor([picture])
+        f, (height, width) = self.vae.factor, x.shape[-2:]
         if width % f or height % f:
             raise UserError(f"The picture has {width}×{height} pixels; this model needs multiples of {f}: crop it, or resize it.")
-        x = to_tensor([image]).to(self.device, self.dtype)
-        return self.vae.encode(x).mean * self.vae.config.scaling_factor
+        return self.vae.encode(x.to(self.device, self.dtype)).mean * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
@@ -322,10 +325,8 @@ class TextToImage:
             coarse = (torch.rand(count, 3, across, across, generator=generator) * 2.6 - 1.3).clamp(-1, 1)
             made.append(F.interpolate(coarse, size=(side, side), mode=mode).clamp(-1, 1))
         x = torch.cat(made).to(self.device, self.dtype)
-        with torch.no_grad():
-            z = self.vae.encode(x).mean * self.vae.config.scaling_factor
         cells = F.avg_pool2d(x, self.vae.factor).float().permute(0, 2, 3, 1).reshape(-1, 3)
-        rows = F.pad(z.float().permute(0, 2, 3, 1).reshape(len(cells), -1), (0, 1), value=1.0)
+        rows = F.pad(self.encode(x).float().permute(0, 2, 3, 1).reshape(len(cells), -1), (0, 1), value=1.0)
         return torch.linalg.lstsq(rows.cpu(), cells.cpu()).solution.to(self.device)
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from core.assumptions.line import difference, over_runs
+from core.latents import psnr
 from core.metrics import Interval
 from core.perfect import Near, Perfect, eps_errors, noised, predicted, some_indices, some_of
 from core.pipeline import TextToImage
@@ -77,11 +78,6 @@ def textures(count: int, side: int, seed: int = 0) -> Tensor:
 
 
 @torch.no_grad()
-def latents_of(pipe: TextToImage, pictures: Tensor) -> Tensor:
-    """Scaled latents of pictures [B, 3, H, W], the mean of what the encoder says."""
-    return pipe.vae.encode(pictures.to(pipe.device, pipe.dtype)).mean * pipe.vae.config.scaling_factor
-
-
 def worlds(pipe: TextToImage, own: Tensor | None = None, count: int = COUNT) -> Iterator[World]:
     """Each kind of picture in turn; `own` are a visitor's, [B, 3, H, W]."""
     perfect = Perfect.of(pipe)
@@ -99,23 +95,22 @@ def worlds(pipe: TextToImage, own: Tensor | None = None, count: int = COUNT) -> 
 @torch.no_grad()
 def world(pipe: TextToImage, perfect: Perfect, name: str, pictures: Tensor, rows: Sequence[int] = ()) -> World:
     """Equations (1), (2) and (4) of some pictures; `rows` are their own among the training pictures, if they are such."""
-    latents = latents_of(pipe, pictures)
+    latents = pipe.encode(pictures)
     again = pipe.decode(latents).float().cpu()
-    mse = (again - pictures).square().flatten(1).mean(1)
-    psnr = over_runs((10 * torch.log10(4 / mse)).double().numpy())
+    kept = over_runs(psnr(again, pictures).numpy())
     errors = torch.stack([eps_errors(pipe, latents.float(), pipe.schedule.at(t)) for t in PLACES]).mean(0)
     near = tuple(
         next(one for one in perfect.nearest(z[None].float()) if one.row != row)
         for z, row in zip(latents, rows or [-1] * len(latents), strict=True)
     )
     away = over_runs([one.value for one in near])
-    return World(name, psnr, over_runs(errors.double().numpy()), away, pictures, again, near)
+    return World(name, kept, over_runs(errors.double().numpy()), away, pictures, again, near)
 
 
 def gap(found: Sequence[World]) -> Interval:
     """By how many dB (1) of photo-like textures is below that of training pictures."""
-    psnr = {one.name: one.psnr for one in found}
-    return difference(psnr[TRAINED], psnr[PHOTO])
+    kept = {one.name: one.psnr for one in found}
+    return difference(kept[TRAINED], kept[PHOTO])
 
 
 def heard(pipe: TextToImage, strange: Sequence[str] = STRANGE, count: int = COUNT) -> Heard:

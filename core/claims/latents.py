@@ -14,6 +14,7 @@ from core.assumptions.closed_world import shapes, textures
 from core.assumptions.line import exactly, over_runs
 from core.claims import CONFIRMED, OPEN, Finding, Progress, claim, decided, together, verdict
 from core.costs import on_pixels, once, unet_operations, widened
+from core.latents import psnr
 from core.nets.attention import Attention
 from core.perfect import eps_errors, some_indices, some_of
 from core.schedules import Level
@@ -80,7 +81,7 @@ def factor_48(pipe: TextToImage) -> Finding:
 @torch.no_grad()
 def through(pipe: TextToImage, pictures: Tensor) -> tuple[Tensor, Tensor]:
     """Pictures [B, 3, H, W] as latents, and given back."""
-    z = pipe.vae.encode(pictures.to(pipe.device, pipe.dtype)).mean * pipe.vae.config.scaling_factor
+    z = pipe.encode(pictures)
     return z.float().cpu(), pipe.decode(z).float().cpu()
 
 
@@ -98,16 +99,12 @@ def encoder_and_decoder(pipe: TextToImage) -> Generator[Progress, None, Finding]
     """Send drawn shapes through the VAE and back, and zero one channel of their latents after the other."""
     pictures = shapes(PICTURES, pipe.size)
     z, again = through(pipe, pictures)
-
-    def psnr(made: Tensor) -> np.ndarray:
-        return np.asarray((10 * torch.log10(4 / (made - pictures).square().flatten(1).mean(1))).double().numpy())
-
-    value = over_runs(psnr(again))
+    value = over_runs(psnr(again, pictures).numpy())
     without = []
     for channel in range(z.shape[1]):
         less = z.clone()
         less[:, channel] = 0
-        without.append(float(psnr(pipe.decode(less).float().cpu()).mean()))
+        without.append(float(psnr(pipe.decode(less).float().cpu(), pictures).mean()))
         yield Progress(f"without channel {channel}", (channel + 1) / z.shape[1])
     told = (f"{list(pictures.shape[1:])} → {list(z.shape[1:])} → {list(again.shape[1:])}: {value.value:.1f} dB; with one channel "
             f"at zero "

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.assumptions.closed_world import latents_of, shapes
+from core.assumptions.closed_world import shapes
 from core.assumptions.line import exactly, over_runs
 from core.claims import Finding, Progress, claim, decided, verdict
 from core.inside.doubling import left, nearest, transposed
@@ -48,7 +48,7 @@ def same_shape(pipe: TextToImage) -> Generator[Progress, None, Finding]:
     for height, width in sizes:
         x = torch.randn(1, pipe.unet.config.in_channels, height, width, generator=torch.Generator().manual_seed(0))
         same += predicted(pipe, x.to(pipe.device), at, [""]).eps.shape == x.shape
-    errors, unseen = {}, latents_of(pipe, shapes(PICTURES, pipe.size))
+    errors, unseen = {}, pipe.encode(shapes(PICTURES, pipe.size))
     for t in (50, 300, 600, 900):
         errors[t] = [float(eps_errors(pipe, z, pipe.schedule.at(t)).mean()) for z in (some_of(pipe, PICTURES), unseen)]
         yield Progress(f"t = {t}", len(errors) / 4)

@@ -110,8 +110,7 @@ class Critic:
         pipe = self.pipe
         if pipe.extras.missing("classifier"):
             return seen
-        x = floats_of(seen.pictures).to(pipe.device, pipe.dtype)
-        both = pipe.extras.judge.network(pipe.vae.encode(x).mean * pipe.vae.config.scaling_factor, pipe.schedule.at(0).t)
+        both = pipe.extras.judge.network(pipe.encode(floats_of(seen.pictures)), pipe.schedule.at(0).t)
         fine, coarse = (array(head.double().softmax(-1)) for head in (both.fine, both.coarse))
         return replace(seen, fine=fine if seen.fine is None else seen.fine, coarse=coarse)
 

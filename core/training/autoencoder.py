@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.latents import psnr
 from core.nets.configs import VAEConfig
 from core.nets.layers import ResnetBlock
 from core.nets.vae import AutoencoderKL
@@ -56,8 +57,7 @@ class VAETask:
         coarse = (F.avg_pool2d(y, 4) - F.avg_pool2d(x, 4)).abs().mean()
         kl = posterior.kl().mean() / posterior.mean[0].numel()
         w = self.weights
-        psnr = -10 * torch.log10((y - x).square().mean() / 4)
-        terms = {"l1": pixel.item(), "kl": kl.item(), "psnr": psnr.item()}
+        terms = {"l1": pixel.item(), "kl": kl.item(), "psnr": psnr(y.detach(), x).mean().item()}
         return pixel + w.edges * edges + w.coarse * coarse + w.kl * kl, terms
 
     def batch(self, rng: np.random.Generator) -> Tensor:
@@ -118,11 +118,6 @@ def encode_all(vae: AutoencoderKL, pictures: Tensor, batch: int = 32) -> Tensor:
 def channel_statistics(latents: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel of latents [N, C, h, w]."""
     return latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
-
-
-def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each pair of pictures in [−1, 1]: −10·log10(MSE/4), [N]."""
-    return -10 * torch.log10(((a.clamp(-1, 1) - b) ** 2).flatten(1).mean(1) / 4)
 
 
 def standardise(vae: nn.Module, latents: Tensor) -> Tensor:

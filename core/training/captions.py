@@ -23,12 +23,12 @@ from .split import unit_hash
 
 # kind -> share of the draws. What a kind has no caption of for a pair is drawn from the others.
 SHARES = {
-    "prompt": 0.24,  # "<label>, <style>"
+    "prompt": 0.32,  # "<label>, <style>"
     "styled": 0.13,  # the same said otherwise
     "bare": 0.06,  # without a style
     "tags": 0.04,
     "foreign styled": 0.14,
-    "foreign bare": 0.20,  # what a visitor types first
+    "foreign bare": 0.12,  # what a visitor types first
     "colour": 0.12,  # with style and background
     "colour bare": 0.02,
     "colour foreign": 0.05,

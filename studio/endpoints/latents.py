@@ -67,7 +67,7 @@ def encoder(bench: Bench) -> Callable[..., Any]:
                 async for event in job:
                     if isinstance(event, Done):
                         one = event.value
-                        told = {"side": x.width, "psnr": round(psnr(one.x, one.back), 3), "channels": numbers(one.z[0])}
+                        told = {"side": x.width, "psnr": round(float(psnr(one.x, one.back)), 3), "channels": numbers(one.z[0])}
                         yield {"state": "done", "latents": rounded(one.z[0])} | told
                     else:
                         yield standing(event)

@@ -44,7 +44,7 @@ def difference(x: Tensor, other: Tensor) -> dict[str, Any]:
     error = other - x
     most = float(error.abs().flatten().quantile(0.99))
     gain = 2 ** int(np.clip(np.floor(-np.log2(max(most, 1e-6))), 0, 6))
-    return {"src": picture(error * gain), "gain": gain, "psnr": number(psnr(x, other), 2)}
+    return {"src": picture(error * gain), "gain": gain, "psnr": number(float(psnr(x, other)), 2)}
 
 
 # ------------------------------------------------------------------------------------------------------- channels

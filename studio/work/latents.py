@@ -227,7 +227,7 @@ def own_world(bench: Bench, training: TrainingSet) -> Generator[Any, None, dict[
     for done, i in enumerate(torch.linspace(0, len(training.latents) - 1, OWN).long().unique()):
         (image,) = to_images(bench.decoded(training.latents[i : i + 1]))
         x = to_tensor([image])
-        values.append(psnr(x, bench.decoded(bench.pipe.encode(image).float())))
+        values.append(float(psnr(x, bench.decoded(bench.pipe.encode(image).float()))))
         yield Partial({}, f"for comparison: training picture {done + 1}", 0.3 + 0.7 * (done + 1) / OWN)
     found = bootstrap(lambda rows: float(rows.mean()), [np.array(values)[:, None]])
     return {"psnr": interval(found), "count": len(values)}

@@ -168,8 +168,9 @@ def test_bands_share_the_energy_out() -> None:
 
 
 def test_psnr_is_what_a_known_error_makes_of_it() -> None:
-    x = torch.zeros(1, 3, 4, 4)
-    assert psnr(x, x + 0.2) == pytest.approx(20) and psnr(x, x) == math.inf  # (2/0.2)² = 100
+    x = torch.zeros(2, 3, 4, 4)
+    off = torch.tensor([0.2, 0.02]).view(2, 1, 1, 1)
+    assert psnr(x, x + off).tolist() == pytest.approx([20, 40]) and psnr(x, x).tolist() == [math.inf] * 2  # (2/0.2)² = 100
 
 
 # ------------------------------------------------------------------------------------------------------- runs between two

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from core import load_pipeline
+from core.latents import psnr
 from core.metrics import frechet_distance
 from core.pipeline import EMBEDDED, TextToImage
-from core.training.autoencoder import psnr
 from tests.quality import examples
 from tests.quality.card import keep
 from tests.quality.judge import Judge, drawings, train
@@ -88,8 +88,7 @@ def measure(row: str, pipe: TextToImage, judge: Callable[[], Judge], catalogue: 
 
 
 def _again(pipe: TextToImage, pictures: Tensor) -> Tensor:
-    with torch.no_grad():
-        return pipe.decode(pipe.vae.encode(pictures).mean * pipe.vae.config.scaling_factor)
+    return pipe.decode(pipe.encode(pictures))
 
 
 def _rebuilt(pipe: TextToImage, catalogue: Catalogue, questions: Sequence[Question]) -> Tensor:

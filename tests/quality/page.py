@@ -43,7 +43,7 @@ def page(pipe: TextToImage, data: Path, prompts: Sequence[str] = PROMPTS) -> Ima
         *_, last = pipe.run(Recipe(prompt=prompt, seed=0, **SETTINGS))
         code, source, name = nearest(pipe, last.x_next)
         drawing = drawings(data, [(code, source)])
-        rebuilt = pipe.decode(pipe.vae.encode(drawing).mean * pipe.vae.config.scaling_factor)
+        rebuilt = pipe.decode(pipe.encode(drawing))
         left, top = place % ACROSS * width + GAP, place // ACROSS * height + WORDS
         for column, picture in enumerate((pipe.decode(last.x_next), drawing, rebuilt)):
             sheet.paste(to_images(picture)[0], (left + column * (SIDE + GAP), top))
