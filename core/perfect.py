@@ -22,6 +22,7 @@ from torch import Tensor
 
 from core.assumptions.line import over_runs
 from core.emphasis import named_in
+from core.latents import nearest, usual_distance
 from core.metrics import Interval
 from core.noise import Noise
 from core.pipeline import TextToImage
@@ -108,21 +109,13 @@ class Perfect:
 
     def nearest(self, z: Tensor) -> tuple[Near, ...]:
         """The training pictures next to latents z [1, C, h, w], by root mean square distance."""
-        d = self.distances(z)[0]
-        least = d.topk(min(NEAREST, len(d)), largest=False)
-        return tuple(Near(int(i), float(v)) for v, i in zip(least.values, least.indices, strict=True))
-
-    def distances(self, z: Tensor) -> Tensor:
-        """The root mean square distance of each of z [B, C, h, w] from each training picture, [B, N]."""
-        flat = z.reshape(len(z), -1).to(self.data.flat) - self.data.mean
-        return torch.cdist(flat, self.data.flat) / math.sqrt(flat.shape[1])
+        far, places = nearest(z.flatten(1).to(self.data.flat) - self.data.mean, self.data.flat, NEAREST)
+        return tuple(Near(i, d) for i, d in zip(places.tolist(), far.tolist(), strict=True))
 
     @cached_property
     def usual(self) -> float:
         """How far a training picture's nearest neighbour is, in the median over some of them."""
-        rows = self.data.flat[:: max(1, len(self) // 200)]
-        away = torch.cdist(rows, self.data.flat).topk(2, largest=False).values[:, 1]
-        return float(away.median()) / math.sqrt(rows.shape[1])
+        return usual_distance(self.data.flat)
 
 
 def decided(looks: Sequence[Look]) -> int | None:

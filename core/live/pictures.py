@@ -27,6 +27,7 @@ from core.clock import Clock
 from core.errors import UserError
 from core.extras import TrainingSet
 from core.guidance import classifier_free
+from core.latents import distances
 from core.metrics import Interval, binomial
 from core.nets.configs import UNetConfig
 from core.nets.unet import UNet
@@ -93,8 +94,7 @@ class Few:
 
     def nearest(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The picture next to each of z [B, C, h, w], and its root mean square distance."""
-        d = torch.cdist(z.flatten(1).float(), self.latents.flatten(1)) / self.latents[0].numel() ** 0.5
-        least = d.min(1)
+        least = distances(z, self.latents).min(1)
         return least.indices, least.values
 
 

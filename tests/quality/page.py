@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from core.latents import nearest
 from core.pipeline import TextToImage, to_images
 from core.recipe import Recipe
 from tests.quality.judge import drawings
@@ -24,11 +25,10 @@ SPELT = {"猫": "cat, in Chinese"}  # what the page's font has no letters for
 SIDE, GAP, ACROSS, WORDS = 128, 6, 4, 22
 
 
-def nearest(pipe: TextToImage, latent: torch.Tensor) -> tuple[str, str, str]:
-    """Hexcode, source and name of the training picture nearest to a latent [1, C, h, w], by Euclidean distance."""
+def neighbour(pipe: TextToImage, latent: torch.Tensor) -> tuple[str, str, str]:
+    """Hexcode, source and name of the training picture nearest to a latent [1, C, h, w]."""
     known = pipe.extras.training
-    number = int((known.latents - latent).square().flatten(1).sum(1).argmin())
-    origin = known.origins[number]
+    origin = known.origins[int(nearest(latent, known.latents, 1)[1])]
     return origin.hexcode, origin.source, f"{origin.label}, {origin.style}"
 
 
@@ -41,7 +41,7 @@ def page(pipe: TextToImage, data: Path, prompts: Sequence[str] = PROMPTS) -> Ima
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for place, prompt in enumerate(prompts):
         *_, last = pipe.run(Recipe(prompt=prompt, seed=0, **SETTINGS))
-        code, source, name = nearest(pipe, last.x_next)
+        code, source, name = neighbour(pipe, last.x_next)
         drawing = drawings(data, [(code, source)])
         rebuilt = pipe.decode(pipe.encode(drawing))
         left, top = place % ACROSS * width + GAP, place // ACROSS * height + WORDS
