@@ -21,6 +21,8 @@ from core.prediction import Denoiser, Prediction
 from core.sampling import Fresh, Range, sampler
 from core.schedules import Level, Path
 
+Eta = Annotated[float, Range(0, 1, "how much fresh noise each step adds: none at 0, as much as DDPM at 1")]
+
 
 def along(x: Tensor, eps: Tensor, cur: Level, nxt: Level) -> Tensor:
     """Follow equation (1) with one slope: alpha'·(x/alpha + (nsr' − nsr)·eps)."""
@@ -61,9 +63,7 @@ def ddpm(denoise: Denoiser, path: Path, x: Tensor, noise: Fresh) -> Iterator[Ten
 
 
 @sampler("DDIM", order=1, paper="2010.02502", same_as="DDIMScheduler", end="first", finite=False)
-def ddim(
-    denoise: Denoiser, path: Path, x: Tensor, noise: Fresh, *, eta: Annotated[float, Range(0, 1)] = 0.0
-) -> Iterator[Tensor]:
+def ddim(denoise: Denoiser, path: Path, x: Tensor, noise: Fresh, *, eta: Eta = 0.0) -> Iterator[Tensor]:
     """DDIM: keep the predicted noise instead of drawing it anew; eta mixes fresh noise back in, up to DDPM at 1."""
     yield from stochastic(denoise, path, x, noise, eta)
 
@@ -75,9 +75,7 @@ def euler(denoise: Denoiser, path: Path, x: Tensor, noise: Fresh) -> Iterator[Te
 
 
 @sampler("Euler a", order=None, paper="2011.13456", same_as="EulerAncestralDiscreteScheduler", finite=False)
-def euler_ancestral(
-    denoise: Denoiser, path: Path, x: Tensor, noise: Fresh, *, eta: Annotated[float, Range(0, 1)] = 1.0
-) -> Iterator[Tensor]:
+def euler_ancestral(denoise: Denoiser, path: Path, x: Tensor, noise: Fresh, *, eta: Eta = 1.0) -> Iterator[Tensor]:
     """Euler ancestral: an Euler step to below the next level, then fresh noise up to it; the same formula as DDPM.
 
     Source: ancestral sampling, 2011.13456 appendix F.
@@ -151,9 +149,7 @@ def extrapolated(p: Prediction, last: Prediction | None, cur: Level, nxt: Level)
 
 
 @sampler("DPM++ 2M SDE", order=None, paper="2211.01095", same_as="DPMSolverMultistepScheduler, sde-dpmsolver++")
-def dpmpp_2m_sde(
-    denoise: Denoiser, path: Path, x: Tensor, noise: Fresh, *, eta: Annotated[float, Range(0, 1)] = 1.0
-) -> Iterator[Tensor]:
+def dpmpp_2m_sde(denoise: Denoiser, path: Path, x: Tensor, noise: Fresh, *, eta: Eta = 1.0) -> Iterator[Tensor]:
     """DPM++ 2M SDE: the same extrapolation for the stochastic equation, which forgets old errors as it goes."""
     last: Prediction | None = None
     for move, (cur, nxt) in enumerate(path):

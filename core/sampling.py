@@ -55,10 +55,11 @@ class Step:
 
 
 class Range(NamedTuple):
-    """What a knob may be."""
+    """What a knob may be, and what it does, in a few words."""
 
     low: float
     high: float
+    says: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Knob:
     default: float
     low: float
     high: float
+    says: str
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def knobs_of(function: Callable[..., Any]) -> tuple[Knob, ...]:
             if get_origin(hints[name]) is not Annotated:
                 raise TypeError(f"The knob {name} of {function.__name__} needs a range: Annotated[float, Range(0, 1)].")
             bounds = next(extra for extra in get_args(hints[name]) if isinstance(extra, Range))
-            found.append(Knob(name, parameter.default, bounds.low, bounds.high))
+            found.append(Knob(name, parameter.default, *bounds))
     return tuple(found)
 
 

@@ -9,7 +9,7 @@ const all = (selector) => [...element.querySelectorAll(selector)];
 const root = () => find(".film");
 const newLane = () => ({ film: null, pictures: {}, rough: {}, latents: {}, hand: {}, single: {}, asked: {} });
 const lanes = { a: newLane(), b: newLane() };
-const now = { at: 0, lane: "a", mode: "pictures", since: null, from: 0, preview: null, pending: false, drawn: 0, said: "" };
+const now = { at: 0, lane: "a", mode: "pictures", since: null, from: 0, preview: null, pending: false, drawn: 0, said: "", reveal: false };
 
 function loaded(sheet) {
   const image = new Image();
@@ -32,7 +32,8 @@ function take(name, film, pictures) {
       Object.assign(now, { lane: "a", at: 0 });
     }
     const first = film.frames.findIndex((frame) => frame.k >= (film.branch || 0));
-    now.at = name === "a" ? film.frames.length - 1 : first;
+    now.at = name === "a" ? Math.max(0, film.frames.length - 2) : first; // the last step: after it there is no noise to show
+    now.reveal = name === "b";
     stop();
   }
   if (pictures && lane.film && pictures.id === lane.film.id) {
@@ -101,7 +102,7 @@ function play() {
   const film = lanes[now.lane].film;
   if (!film) return;
   if (now.since !== null) return stop();
-  now.from = now.at >= film.frames.length - 1 ? 0 : now.at;
+  now.from = now.at >= film.frames.length - 2 ? 0 : now.at;
   now.since = performance.now();
   find(".play").textContent = "Pause";
   const tick = (time) => {

@@ -49,8 +49,9 @@ function drawLane(name) {
   for (let slot = 0; slot < slots; slot += 1) {
     const index = slots === 1 ? 0 : Math.round((slot * (count - 1)) / (slots - 1));
     const [x, y] = [(index % sheet.columns) * sheet.w, Math.floor(index / sheet.columns) * sheet.h];
-    const [left, wide] = [(slot * canvas.width) / slots, canvas.width / slots];
-    const edge = Math.min(sheet.w, (sheet.h * wide) / canvas.height); // the middle of the tile, as wide as the slot
+    const wide = Math.min(canvas.width / slots, (sheet.w * canvas.height) / sheet.h); // a tile keeps its shape in a wide slot
+    const left = ((slot + 0.5) * canvas.width) / slots - wide / 2;
+    const edge = Math.min(sheet.w, (sheet.h * wide) / canvas.height); // of a narrow one it fills the middle
     context.globalAlpha = name === "b" && lane.film.frames[index].k < lane.film.branch ? 0.35 : 1;
     context.drawImage(sheet.image, x + (sheet.w - edge) / 2, y, edge, sheet.h, left, 0, wide, canvas.height);
   }
@@ -85,7 +86,10 @@ function draw() {
   drawHand(lane, frame);
   drawHalves(lane, frame);
   drawPair(frame);
+  if (now.reveal) find(".pair").scrollIntoView({ block: "nearest" }); // both futures are asked for from far below
+  now.reveal = false;
   drawBeside(lane, frame);
+  root().classList.toggle("previewed", Boolean(now.preview));
   if (now.preview) drawPreview();
   root().dataset.drawn = now.drawn += 1;
 }
@@ -97,7 +101,12 @@ function drawBeside(lane, frame) {
   if (!link.hidden) link.href = `${beside}&view.step=${Math.min(frame.k + 1, steps)}`;
 }
 
+// Of a run that has no film yet only a rough x̂_0 is known: what stood beside it belongs to another run.
 function drawPreview() {
+  for (const view of ["x", "eps"]) blank(find(`.equation [data-view=${view}] canvas`));
+  find("[data-sign=alpha]").textContent = "α";
+  find("[data-sign=sigma]").textContent = "σ";
+  root().classList.add("previewed");
   const canvas = find(".equation [data-view=x0] canvas");
   [canvas.width, canvas.height] = [now.preview.naturalWidth, now.preview.naturalHeight];
   canvas.classList.remove("empty");

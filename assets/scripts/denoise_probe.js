@@ -49,6 +49,7 @@ function drawCurve(numbers) {
     pen.stroke();
   }
   pen.setLineDash([]);
+  pen.fillText("what answering 0 costs; above it the answer is worse than none", left + 8, y(1) - 5 > 10 ? y(1) - 5 : y(1) + 14);
   pen.fillText("MSE", 2, y(0.5) + 4);
   pen.fillText("t = 0, clean", left, height - 6);
   const end = "noise";

@@ -47,7 +47,7 @@ function redraw() {
     parts[`${name}Told`].textContent = `p(${label} | x) = ${fixed(step.sure[name === "free" ? 0 : 1], 3)} · ε was pushed by ${short(100 * step[name].share)} % of ‖ε₀‖`;
   }
   formula(parts.alike, step.alike
-    ? `Both directions at the same x: cos = ${fixed(step.alike.cosine, 3)}; ‖ε_c − ε₀‖ = ${fixed(step.alike.pull, 2)}, ‖σ ∇ log p‖ = ${fixed(step.alike.push, 2)}. With an exact classifier they would be the same.`
+    ? `Both directions at the same x: cos = ${fixed(step.alike.cosine, 3)}; ‖ε_c − ε₀‖ = ${short(step.alike.pull)}, ‖σ ∇ log p‖ = ${short(step.alike.push)}. With an exact classifier they would be the same.`
     : "");
   const places = steps.map((_, i) => i + 1);
   const series = [{ name: "classifier-free", values: steps.map((s) => s.sure[0]), kind: "first" },

@@ -56,7 +56,7 @@ function curve(found, conditional) {
   parts.key.replaceChildren();
   if (!found.length) { parts.chart.replaceChildren(); return; }
   const series = found.map((one, i) => ({ name: one.name, values: one.line, kind: KINDS[i] }));
-  series.push({ name: "conditional prediction, along the first", values: conditional, kind: "dashed" });
+  series.push({ name: "with the words alone (γ = 0), at the x of the first", values: conditional, kind: "dashed" });
   const all = series.flatMap((one) => one.values).filter((v) => v !== null);
   const places = found[0].line.map((_, i) => i + 1);
   const at = axes(parts.chart, "Standard deviation of the predicted x₀ at every step",

@@ -22,6 +22,7 @@ function frame() {
   parts.choice.setAttribute("role", "group");
   parts.choice.setAttribute("aria-label", "What is drawn upwards");
   parts.chart = make("div", "", parts.side);
+  parts.about = make("p", "about", root);
   parts.numbers = make("table", "numbers", make("div", "scroll", root));
 }
 
@@ -32,7 +33,7 @@ function grid(value) {
     parts.table.dataset.key = key;
     parts.table.replaceChildren();
     if (!rows.length) return;
-    make("caption", "", parts.table, "A row a scale, a column a seed. Click a picture to see its triangle.");
+    make("caption", "", parts.table, "A row a scale, a column a seed. Click a picture to see its triangle (but for γ −1 and 0).");
     const head = make("thead", "", parts.table);
     const first = make("tr", "", head);
     make("td", "", first);
@@ -150,12 +151,13 @@ function mark(gamma, on) {
 
 function numbers(points, classes) {
   parts.numbers.replaceChildren();
+  parts.about.textContent = "";
   if (!points.length) return;
   const columns = [["CLIP score", "score", 1], ["p(class)", "probability", 3], ["difference", "diversity", 3], ["spread", "spread", 2]]
     .filter(([, name]) => points.some((point) => point[name] && point[name][0] !== null));
-  make("caption", "", parts.numbers, "Value [95 % interval over seeds]. Spread: standard deviation of the finished latents."
+  parts.about.textContent = "Value [95 % interval over seeds]. Spread: standard deviation of the finished latents."
     + (Number.isFinite((props.value || {}).trained) ? ` Of the training pictures it is ${fixed(props.value.trained, 2)}.` : "")
-    + (classes.length ? ` Class: ${classes.join(", ")}.` : ""));
+    + (classes.length ? ` Class: ${classes.join(", ")}.` : "");
   const head = make("tr", "", make("thead", "", parts.numbers));
   for (const name of ["γ", "CFG", ...columns.map(([title]) => title)]) make("th", "", head, name).scope = "col";
   const body = make("tbody", "", parts.numbers);

@@ -30,7 +30,8 @@ function frame() {
 
 // The cloud's place on the canvas: equal scale on both axes, so that distances are distances.
 function placed(cloud) {
-  const path = (props.value.path || { x: [] }).x;
+  const { x: run, x0 } = props.value.path || { x: [], x0: [] };
+  const path = run.concat(x0);
   const xs = cloud.x.concat(path.map(([x]) => x)), ys = cloud.y.concat(path.map(([, y]) => y));
   const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const { width, height } = parts.canvas;

@@ -1,6 +1,7 @@
 // Three small drawings of the schedules tab, each from its own props.value: the rulers of the spacings, a picture noised under
 // two schedules, the heat-map of the time embedding. Words go in as textContent only.
 
+const ENDS = ["first σ/α", "last σ/α"];
 const few = (number) => (number === null ? "∞" : Number(number.toPrecision(4)).toString().replace("-", "−"));
 
 // ------------------------------------------------------------------------------------------------------- rulers
@@ -32,7 +33,7 @@ function axis(root, value) {
     make("i", "", overLam, few(lam)).style.left = `${100 * positions({ t: 0, lam, nsr: 1 }, value)[1]}%`;
   }
   make("i", "", overLam, "∞").style.left = "99%";
-  for (const word of ["first σ/α", "last σ/α"]) make("span", "number", row, word);
+  for (const word of ENDS) make("span", "number", row, word);
 }
 
 function ruled(root, row, value, line) {
@@ -55,8 +56,8 @@ function ruled(root, row, value, line) {
     }),
   );
   const noisy = row.levels.filter((level) => level.nsr !== 0);
-  make("span", "number", node, few(noisy[0].nsr));
-  make("span", "number", node, few(noisy[noisy.length - 1].nsr) + (noisy.length < row.levels.length ? " → 0" : ""));
+  make("span", "number", node, few(noisy[0].nsr)).dataset.of = ENDS[0];
+  make("span", "number", node, few(noisy[noisy.length - 1].nsr) + (noisy.length < row.levels.length ? " → 0" : "")).dataset.of = ENDS[1];
   let chosen = -1;
   const choose = (index) => {
     if (chosen >= 0) marks[chosen].forEach((mark) => mark.classList.remove("chosen"));

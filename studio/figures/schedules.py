@@ -60,8 +60,8 @@ def known_schedules(own: Schedule | None = None) -> dict[str, str]:
         return labels
     for name in SCHEDULES:
         if len(own) == 1000 and np.allclose(make(name).beta, own.beta, rtol=1e-6):
-            return labels | {name: f"{labels[name]} (this model's)"}
-    return labels | {OWN: f"this model's ({own.name})"}
+            return labels | {name: f"{labels[name]} (own)"}
+    return labels | {OWN: f"own ({own.name})"}
 
 
 def schedule_of(name: str, zero: bool = False, own: Schedule | None = None) -> Schedule:

@@ -5,11 +5,13 @@ A frame shows x_t and the predicted x0 side by side, with a line that says where
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
 from importlib.util import find_spec
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -33,8 +35,16 @@ def composed(x: np.ndarray, x0: np.ndarray, line: str) -> Image.Image:
     frame = Image.new("RGB", (width + width % 2, height + height % 2), PAPER)
     frame.paste(left, (0, 0))
     frame.paste(right, (left.width + GAP, 0))
-    ImageDraw.Draw(frame).text((8, left.height + 7), line, fill=INK, font=ImageFont.load_default(15))
+    ImageDraw.Draw(frame).text((8, left.height + 7), line, fill=INK, font=font(13))
     return frame
+
+
+@functools.cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Letters that have γ, σ and ×, which Pillow's own lack: DejaVu Sans, as matplotlib brings it."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
 
 
 def enlarged(pixels: np.ndarray) -> Image.Image:
@@ -49,7 +59,13 @@ def caption(numbers: dict[str, float | None], steps: int) -> str:
     """Where a frame stands: step, t, and the ratio of signal to noise."""
     db = numbers["db"]
     noise = "clean" if numbers["snr"] is None else "pure noise" if db is None else f"SNR {db:.1f} dB"
-    return f"step {numbers['k']} of {steps}    t = {numbers['t']:.0f}    {noise}    (left: x_t, right: predicted x0)"
+    return f"step {numbers['k']} of {steps}{moment(numbers)}    {noise}    (left: x_t, right: predicted x0)"
+
+
+def moment(numbers: dict[str, float | None]) -> str:
+    """The t of a frame, to be said behind its step; after the last one there is none."""
+    t = numbers["t"]
+    return "" if t is None or t < 0 else f", t = {t:.0f}"
 
 
 def gif(frames: Sequence[Image.Image]) -> bytes:
@@ -99,11 +115,11 @@ def contact_sheet(pictures: Sequence[np.ndarray], lines: Sequence[str], title: s
     rows = math.ceil(len(tiles) / columns)
     page = Image.new("RGB", (columns * width + GAP, rows * height + 34), PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((GAP + 2, 8), title, fill=INK, font=ImageFont.load_default(15))
+    draw.text((GAP + 2, 8), title, fill=INK, font=font(14))
     for index, (tile, line) in enumerate(zip(tiles, lines, strict=True)):
         left, top = GAP + index % columns * width, 34 + index // columns * height
         page.paste(tile, (left, top))
-        draw.text((left + 2, top + tile.height + 3), line, fill=INK, font=ImageFont.load_default(12))
+        draw.text((left + 2, top + tile.height + 3), line, fill=INK, font=font(11))
     return page
 
 

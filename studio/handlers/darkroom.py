@@ -303,7 +303,7 @@ def written(form: str, done: film.Cut, recipe: Recipe, folder: Path) -> Path:
     """A film as a file of this form; OSError (ENOSPC) where the disk is full."""
     name = Path(file_name(recipe)).stem
     if form == "sheet":
-        lines = [f"step {one['k']}, t = {one['t']:.0f}" for one in done.numbers]
+        lines = [f"step {one['k']}{movie.moment(one)}" for one in done.numbers]
         page = movie.contact_sheet(done.x0, lines, f"predicted x0 · {summary(recipe)}")
         return save_png(folder / f"{name}-sheet.png", page, recipe)
     lines = [movie.caption(one, recipe.steps) for one in done.numbers]

@@ -50,7 +50,7 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
                 probe_view = html("denoise_probe", UNASKED, "probe", ("denoise_probe",), probe=None)
             with gr.Accordion("Take it along", open=False, elem_id="film-export"):
                 with gr.Row():
-                    form = gr.Dropdown(list(FORMS), value="GIF", label="As", elem_id="film-form")
+                    form = gr.Dropdown(list(FORMS), value="GIF", label="File form", elem_id="film-form")
                     make = gr.Button("Make the file", elem_id="film-make")
                 file = gr.File(label="The film", visible=False, interactive=False, elem_id="film-file")
                 link = gr.Textbox(label="Link to this film", max_lines=1, buttons=["copy"], interactive=False, elem_id="film-link")

@@ -56,8 +56,8 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
                 classifier = page_of_classifier(engine, column)
                 if not engine.pipe.extras.missing("classifier"):
                     classifier |= part_of_scales(engine, column, classifier["target"])
-    chosen = Opening(engine, triangle_page, pages)
-    sweep_page.stage.select(chosen.open, sweep_page.last, [pages, *triangle_page.outputs], **ENGINE, **PRIVATE)
+    chosen = Opening(engine, triangle_page, gamma, pages)
+    sweep_page.stage.select(chosen.open, sweep_page.last, [pages, gamma, *triangle_page.outputs], **ENGINE, **PRIVATE)
     gr.api(endpoint(engine), api_name="guidance_sweep", **ENGINE)
     return Settings({**column.named, "gamma": gamma}, column.sampler, sweep_page.view | effects | classifier, pages=pages)
 
@@ -111,7 +111,7 @@ def ask(engine: Engine) -> Column:
 
 
 def gamma_slider(name: str, value: float = 4, label: str = "Guidance γ", least: float = -1) -> gr.Slider:
-    return gr.Slider(least, 14, value, step=0.5, label=label, elem_id=f"g-{name}-gamma", min_width=150)
+    return gr.Slider(least, 14, value, step=0.5, label=label, elem_id=f"g-{name}-gamma", min_width=200)
 
 
 def told(sliders: list[gr.Slider], text: str, js: str) -> None:
@@ -222,6 +222,7 @@ class Opening:
 
     engine: Engine
     page: Page
+    gamma: gr.Slider
     pages: gr.Tabs
 
     async def open(self, request: gr.Request, event: gr.EventData, asked: Sweep | None) -> AsyncIterator[Any]:
@@ -234,7 +235,7 @@ class Opening:
             return asked.recipe(g, p), whole("seed", data.get("i"), 0, asked.base.batch - 1)
 
         recipe, row = checked(chosen)
-        first = {self.pages: gr.Tabs(selected="triangle")}
+        first = {self.pages: gr.Tabs(selected="triangle"), self.gamma: recipe.gamma}
         async for update in self.page.follow(request, lambda: (lambda: guided.triangle(self.engine, recipe, row), cost(recipe))):
             yield update | first
             first = {}

@@ -43,7 +43,7 @@ def tab(engine: Engine, demo: gr.Blocks) -> Settings:
             gamma, _ = controls.gamma_slider()
             with gr.Row(elem_id="seeds"):
                 seed = controls.seed_box()
-                keep = gr.Button("Keep", size="sm", elem_id="keep")
+                keep = gr.Button("Keep this seed", size="sm", elem_id="keep")
             batch = controls.number_slider("batch", "Pictures", most=4)
             force = gr.Markdown("", elem_id="in-force")
             clear = gr.Button("Clear what has no control here", size="sm", visible=False, elem_id="clear-rest")

@@ -37,17 +37,18 @@ SCRIPT = scripts("samplers")
 TEXTS = texts("samplers")
 LADDER = "ladder"
 ETAS = (0, 0.1, 0.2, 0.3, 0.5, 0.75, 1)
+USED = "for pictures, and races on this model"
 COARSE = (5, 10, 20, 40)  # the steps of a race on the model, which takes minutes
 
 
 def tab(engine: Engine, demo: gr.Blocks) -> Settings:
     """Lay out the pages; what they race and paint is set once above them."""
     with gr.Row(elem_id="samplers-base"):
-        prompt = gr.Textbox("a red apple", label="Prompt", max_lines=1, scale=4, elem_id="samplers-prompt")
+        prompt = gr.Textbox("a red apple", label="Prompt", info=USED, max_lines=1, scale=4, elem_id="samplers-prompt")
         usual = allowed("gamma")
-        gamma = gr.Slider(usual["minimum"], 14, usual["default"], step=0.5, label=scale(usual["default"]), scale=3,
-                          elem_id="samplers-gamma")  # fmt: skip
-        seed = gr.Textbox("7", label="Seed: one noise for all", max_lines=1, scale=2, elem_id="samplers-seed")
+        gamma = gr.Slider(usual["minimum"], 14, usual["default"], step=0.5, label=scale(usual["default"]), info=USED,
+                          scale=3, elem_id="samplers-gamma")  # fmt: skip
+        seed = gr.Textbox("7", label="Seed: one noise for all", info=USED, max_lines=1, scale=2, elem_id="samplers-seed")
     base = [prompt, gamma, seed]
     gamma.change(lambda value: gr.update(label=scale(value)), gamma, gamma, queue=False, trigger_mode="always_last", **PRIVATE)
     view: dict[str, Any] = {}

@@ -25,7 +25,7 @@ from studio.formats.links import to_query
 from studio.service.engine import Engine
 from studio.service.jobs import Done, Failed
 from studio.widgets import controls, downloads
-from studio.widgets.base import ENGINE, PRIVATE, scripts, texts
+from studio.widgets.base import ENGINE, LATEX, PRIVATE, scripts, texts
 from studio.widgets.checks import one_of, real, some_of, whole
 from studio.widgets.settings import Settings
 from studio.widgets.uploads import SafeImage
@@ -109,7 +109,7 @@ def curves_page(own: Schedule) -> dict[str, Any]:
         plots = [
             gr.LinePlot(
                 figures.curves(chosen(list(known), False), "alpha_bar", against), x="x", y="y", color="schedule", color_map=tints,
-                x_title=title, y_title="value", height=320, tooltip="axis", elem_id=f"curve-{against}",
+                x_title=title, y_title="the chosen quantity", height=320, tooltip="axis", elem_id=f"curve-{against}",
                 color_title=" ", buttons=["fullscreen"],
             )
             for against, title in (("t", "time t: data → noise"), ("lambda", "λ = log(α/σ): noise → data"))
@@ -146,7 +146,7 @@ def steps_page(own: Schedule, offset: int) -> dict[str, Any]:
         schedule, paths = placed(*values)
         return f"steps-{schedule.name}.{kind}", figures.drawn(figures.rulers_figure(schedule, paths), kind)
 
-    first = next(iter(name for name, label in known.items() if "this model" in label))
+    first = next(iter(name for name, label in known.items() if "(own)" in label or name == figures.OWN))
     with gr.Row(elem_classes="choices"):
         name = gr.Dropdown(choices_of(known), value=first, label="Schedule", elem_id="steps-schedule")
         steps = gr.Slider(1, 100, 10, step=1, label="Steps", info="how many times the sampler moves", elem_id="steps-count")
@@ -219,7 +219,7 @@ def noising_page(engine: Engine, own: Schedule) -> dict[str, Any]:
                 go = gr.Button("Make", size="sm", elem_id="noising-go")
         with gr.Column(elem_id="noising-show"):
             view = canvas("noised")
-            gr.Markdown(TEXTS[2], elem_classes="lesson")
+            gr.Markdown(TEXTS[2], elem_classes="lesson", latex_delimiters=LATEX)
     inputs = [held, t, zero, seed, *names]
     moved = [widget.change for widget in inputs]
     gr.on(moved, draw, inputs, view, **LIVE)

@@ -116,7 +116,7 @@ def sampler_widgets(within: str = "") -> SamplerWidgets:
     knobs = {
         (entry.id, knob.name): gr.Slider(
             knob.low, knob.high, knob.default, step=0.01 * (knob.high - knob.low), label=f"{entry.label}: {knob.name}",
-            visible=entry.id == default, elem_classes="knob",
+            info=knob.says or None, visible=entry.id == default, elem_classes="knob",
         )
         for entry in SAMPLERS.values()
         for knob in entry.knobs
@@ -137,7 +137,7 @@ def about_sampler(sampler: str) -> str:
     if entry is None:
         return ""
     order = "stochastic" if entry.stochastic else f"order {entry.order}" if entry.order else ""
-    paper = f"[{entry.paper}](https://arxiv.org/abs/{entry.paper})" if entry.paper else ""
+    paper = f"[arXiv {entry.paper}](https://arxiv.org/abs/{entry.paper})" if entry.paper else ""
     return " · ".join(part for part in (entry.doc, order, paper) if part)
 
 

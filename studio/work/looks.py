@@ -124,4 +124,5 @@ def title(name: str) -> str:
     place, *numbers = name.replace("attentions.", "").split(".")
     if place == "mid_block":
         return PLACES[place]
-    return f"{PLACES.get(place, place)} {', '.join(str(int(number) + 1) for number in numbers)}"
+    level, layer = (int(number) + 1 for number in numbers)
+    return f"{PLACES.get(place, place)} {level}, layer {layer}"

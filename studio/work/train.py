@@ -154,8 +154,8 @@ def guided(
 
 
 def verdict(far: Far, drop: float) -> str:
-    """What the greatest scale that both were tried at did to them, in a sentence."""
-    tried = [gamma for gamma in GAMMAS if (drop, gamma) in far]
+    """What the greatest scale above 0, where guidance begins, that both were tried at did to them, in a sentence."""
+    tried = [gamma for gamma in GAMMAS if gamma > 0 and (drop, gamma) in far]
     if not tried:
         return "There was no time to try guidance on both networks."
     without, dropped = (far[p, tried[-1]] for p in (0.0, drop))

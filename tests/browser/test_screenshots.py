@@ -51,7 +51,7 @@ def test_a_picture_of_the_tab_is_taken(open_page: Any, name: str) -> None:
     if press:
         page.locator(press).click()
     page.wait_for_selector(worth, timeout=PATIENCE)
-    if name == "denoise":  # at its last frame there is no next step to show
+    if name == "denoise":
         go_to(page, 9)
     page.wait_for_timeout(1000)  # what fades in has done so
     FOLDER.mkdir(exist_ok=True)

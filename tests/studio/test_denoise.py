@@ -197,7 +197,7 @@ def test_the_end_of_a_run_and_a_prompt_without_words_are_refused_in_a_sentence(p
 
 
 def test_layers_are_named_as_one_says_them() -> None:
-    assert looks.title("up_blocks.0.attentions.1") == "up 1, 2" and looks.title("mid_block.attentions.0") == "middle"
+    assert looks.title("up_blocks.0.attentions.1") == "up 1, layer 2" and looks.title("mid_block.attentions.0") == "middle"
 
 
 def test_the_error_of_a_found_noise_is_what_its_definition_says(pipe: TextToImage, kept: Kept) -> None:

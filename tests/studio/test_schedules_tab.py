@@ -62,9 +62,9 @@ def test_the_density_over_lambda_covers_all_of_training(name: str) -> None:
 
 
 def test_the_models_own_schedule_is_marked_or_listed() -> None:
-    assert figures.known_schedules(make("cosine"))["cosine"] == "cosine (this model's)"
+    assert figures.known_schedules(make("cosine"))["cosine"] == "cosine (own)"
     other = make("linear", 500)
-    assert figures.known_schedules(other)[figures.OWN] == "this model's (linear)"
+    assert figures.known_schedules(other)[figures.OWN] == "own (linear)"
     assert figures.schedule_of(figures.OWN, own=other) is other
     assert figures.schedule_of("linear", zero=True).alpha_bar[-1] == pytest.approx(0, abs=1e-12)
 

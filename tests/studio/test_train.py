@@ -120,8 +120,10 @@ def test_guidance_on_both_ends_with_the_time_and_keeps_what_it_has(engine: Engin
 
 
 def test_the_verdict_is_on_the_greatest_scale_that_both_were_tried_at() -> None:
-    far = {(0.0, -1.0): Interval(1, 0.9, 1.1), (0.2, -1.0): Interval(0.5, 0.4, 0.6), (0.0, 0.0): Interval(2, 1, 3)}
-    assert train_work.verdict(far, 0.2).startswith("At γ = −1 the pictures lie 1 [0.9, 1.1] from")
+    far = {(0.0, 2.0): Interval(1, 0.9, 1.1), (0.2, 2.0): Interval(0.5, 0.4, 0.6), (0.0, 6.0): Interval(2, 1, 3)}
+    assert train_work.verdict(far, 0.2).startswith("At γ = 2 the pictures lie 1 [0.9, 1.1] from")
+    alone = {(drop, gamma): Interval(1, 0.9, 1.1) for drop in (0.0, 0.2) for gamma in (-1.0, 0.0)}
+    assert train_work.verdict(alone, 0.2) == "There was no time to try guidance on both networks."  # at 0 nothing guides
 
 
 def test_curves_keep_their_ends_when_they_are_thinned() -> None:
