@@ -5,7 +5,6 @@
     (3)  spherical   r·(sin((1 − s)·θ)·a/‖a‖ + sin(s·θ)·b/‖b‖)/sin θ,   θ the angle between a and b,   r = (1 − s)·‖a‖ + s·‖b‖
     (4)  PCA         z ≈ mean + Σ_i c_i·axis_i,   c_i = axis_i·(z − mean),   axes the first eigenvectors of the covariance
     (5)  a ring      E_r = Σ_{k in ring r} |FFT(x)_k|²/(H·W);   Σ_r E_r = Σ x² (Parseval)
-    (6)  PSNR        10·log10(2²/MSE) in dB: pictures reach from −1 to 1
 
 Two independent noises of n numbers are nearly at right angles and nearly √n long, so halfway between them (2) is √½ as long as
 noise ever is, and (3) is not.
@@ -157,8 +156,3 @@ def in_bands(found: Rings, edges: Sequence[float]) -> np.ndarray:
     place = np.searchsorted(edges, found.frequency, side="left") - 1
     inside = (place >= 0) & (place < len(edges) - 1)
     return np.bincount(place[inside], found.energy[inside], minlength=len(edges) - 1)
-
-
-def psnr(x: Tensor, y: Tensor) -> Tensor:
-    """Equation (6) for each pair of pictures [N, 3, H, W], float64 [N]; infinite for equal ones."""
-    return 10 * torch.log10(4 / (x.double() - y.double()).square().flatten(1).mean(1))

@@ -7,6 +7,7 @@
     (5)  CLIP score         100·cos(image, text), pair by pair
     (6)  precision          share of generated rows within reach of a real row: no farther than its k-th neighbour is
          recall             the same with the roles exchanged
+    (7)  PSNR               10·log10(2²/MSE) in dB, picture by picture                          they reach from −1 to 1
 
 Rows are pictures, columns what a network says of each: features [n, D], class probabilities [n, K]. Everything is computed in
 float64. A number means something only beside others of the same features and the same n, so none here is called FID: whose
@@ -387,3 +388,8 @@ def bootstraps(
     around = np.array([[float(value) for value in metrics(*resampled())] for _ in range(n)])
     low, high = np.quantile(around - around.mean(0), [(1 - level) / 2, (1 + level) / 2], axis=0)
     return [Interval(value, value + float(a), value + float(b)) for value, a, b in zip(values, low, high, strict=True)]
+
+
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """Equation (7) for each pair of pictures [N, 3, H, W], float64 [N]; infinite for equal ones."""
+    return -10 * ((x.double() - y.double()).square().flatten(1).mean(1) / 4).log10()

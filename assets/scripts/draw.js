@@ -37,10 +37,11 @@ function ticks(low, high, count = 5) {
 
 const short = (value) => (value === 0 ? "0" : Math.abs(value) < 0.001 ? value.toExponential(0) : String(Number(value.toPrecision(3)))).replace("-", "−");
 
-// An empty chart in `parent`: {svg, x(value), y(value)}; axes {low, high, name, log?}.
-function axes(parent, name, x, y, { width = 460, height = 320, left = 58, bottom = 46 } = {}) {
+// An empty chart in `parent`: {svg, x(value), y(value)}; axes {low, high, name, log?}; equal: a unit is as long on both.
+function axes(parent, name, x, y, { width = 460, height = 320, left = 58, bottom = 46, equal = false } = {}) {
   parent.replaceChildren();
   width = Math.max(300, Math.min(1.5 * width, parent.clientWidth || width)); // letters keep their size on a phone
+  if (equal) height = 14 + bottom + ((width - 14 - left) * (y.high - y.low)) / (x.high - x.low);
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "chart" }, parent);
   draw("title", {}, svg, name);
   const inner = { left, right: width - 14, top: 14, bottom: height - bottom };

@@ -14,15 +14,19 @@ let running = "";
 const keep = () => {
   try { sessionStorage.setItem(KEY, JSON.stringify({ guesses, found })); } catch { /* a browser that keeps nothing */ }
 };
-// A guess as a number: "50 %" is 0.5, as shares are measured from 0 to 1.
+// A guess as a number: "50 %" is 0.5, as shares are measured from 0 to 1; "1,000 s" a thousand, "0,5" a half, "1/8" an eighth.
 function read(text) {
-  const [, plain, percent] = /^(.*?)(%?)$/s.exec((text || "").trim().replace("−", "-").replace(",", "."));
-  return plain.trim() === "" ? NaN : Number(plain) / (percent ? 100 : 1);
+  const plain = (text || "").trim().replace("−", "-").replace(/^-?[1-9]\d{0,2}(,\d{3})+(?!\d)/, (all) => all.replaceAll(",", "")).replace(",", ".");
+  const [, over, under, percent] = /^(-?[\d.]+(?:e[-+]?\d+)?)(?:\s*\/\s*([\d.]+))?\s*(%)?/i.exec(plain) || [];
+  return over === undefined ? NaN : Number(over) / (under ? Number(under) : 1) / (percent ? 100 : 1);
 }
+
+// Whether a guess is what is shown of a value: two or three digits of it, or nothing for next to nothing.
+const same = (guess, value) => [2, 3].some((count) => guess === Number(value.toPrecision(count))) || Math.max(Math.abs(guess), Math.abs(value)) < 1e-6;
 
 // Words with x_t, x_{t−1} and ᾱ^2 as one writes them; everything goes in as text.
 function words(node, text) {
-  for (const part of text.split(/([_^]\{[^}]*\}|[_^][\wθε])/)) {
+  for (const part of text.split(/([_^]\{[^}]*\}|_[A-Z]{2,}|[_^][\wθε])/)) {
     const small = /^([_^])\{?([^}]*)\}?$/.exec(part);
     if (small && part.length > 1) make(small[1] === "_" ? "sub" : "sup", "", node, small[2]);
     else node.append(part);
@@ -120,7 +124,7 @@ function compare(id) {
   if (!finding || !node.hit) return;
   if (!Number.isFinite(guess) || finding.value === null) { node.hit.textContent = ""; return; }
   const { value, low, high } = finding;
-  const inside = guess >= Math.min(low ?? value, value) && guess <= Math.max(high ?? value, value);
+  const inside = same(guess, value) || (guess >= Math.min(low ?? value, value) && guess <= Math.max(high ?? value, value));
   const ratio = guess && value && Math.sign(guess) === Math.sign(value) ? Math.max(guess / value, value / guess) : NaN;
   const far = Number.isFinite(ratio) ? `off by a factor of ${number(ratio)}` : `off by ${number(Math.abs(guess - value))}`;
   node.hit.textContent = `You said ${guesses[id].trim()}: ${inside ? "right" : far}.`;

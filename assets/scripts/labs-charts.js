@@ -31,7 +31,7 @@ function curve(box, made) {
   const points = made.series.flatMap((one) => one.points);
   const x = marked(span(made.x, points.map((p) => p[0]), 0.03));
   const y = marked(span(made.y, points.flatMap((p) => p.slice(1)), made.y.log ? 0.15 : 0.06));
-  const at = axes(make("div", "plot", box), made.title, x, y, { width: 470, height: 300, left: 64 });
+  const at = axes(make("div", "plot", box), made.title, x, y, { width: 470, height: 300, left: 64, equal: made.equal });
   for (const one of made.series) {
     const kind = one.kind.replace("dots", "").trim(), dotted = one.kind.includes("dots");
     const good = one.points.filter((p) => finite(p[1]) && (!y.log || p[1] > 0) && (!x.log || p[0] > 0));
@@ -63,7 +63,7 @@ function numbers(box, made, open) {
   for (const one of made.series.filter((each) => each.name)) {
     for (const p of one.points) {
       const row = make("tr", "", table);
-      const range = finite(p[2]) && p[3] > p[2] ? `${digits(p[2])} to ${digits(p[3])}` : "exact";
+      const range = finite(p[2]) && p[3] > p[2] ? `${digits(p[2])} to ${digits(p[3])}` : "–";
       for (const word of [one.name, digits(p[0]), digits(p[1]), range]) make("td", "", row, word);
     }
   }

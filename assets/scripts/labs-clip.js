@@ -55,7 +55,7 @@ function fill() {
   const flat = made.cosines.flat(), [low, high] = now.kind === "cosine" ? [Math.min(...flat), Math.max(...flat)] : [0, 1];
   table.forEach((row, i) => row.forEach((value, j) => {
     const part = (value - low) / (high - low || 1), cell = nodes.cells[i][j];
-    cell.textContent = fixed(value, 2);
+    cell.textContent = fixed(value, 2).replace(/^−(0\.0+)$/, "$1");
     cell.style.background = `color-mix(in srgb, var(--color-accent) ${Math.round(85 * part)}%, var(--background-fill-secondary))`;
     cell.style.color = part > 0.85 ? "white" : "";
   }));
@@ -68,7 +68,7 @@ function fill() {
   ]) {
     const line = make("p", name, nodes.losses);
     make("span", "", line, label);
-    make("b", "", line, fixed(value, 3));
+    make("b", "", line, digits(value));
     if (none) make("small", "", line, `nothing learnt: ${none}`);
   }
 }

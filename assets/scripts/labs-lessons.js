@@ -1,5 +1,5 @@
 // The lessons, their worksheets and answer keys, from props.value:
-//   {lessons: [{name, title, minutes, about, begin, steps: [{heading, asks, claims}]}], words: what is said around them, keyed,
+//   {lessons: [{name, title, minutes, about, begin, steps: [{heading, asks, open: no number answers it, claims}]}], words: what is said around them, keyed,
 //    key: {claim: finding}, running, status}
 
 const root = element.querySelector(".lessons");
@@ -24,6 +24,13 @@ const button = (parent, label, act, kind = "") => {
   return node;
 };
 
+// Paper lies below the cards: on a phone far below.
+function unfold(lesson, answers) {
+  sheet = { name: lesson.name, answers };
+  show();
+  root.querySelector(".sheet").scrollIntoView({ block: "start" });
+}
+
 function cards(box, { lessons, words, running, keyed }) {
   for (const lesson of lessons) {
     const card = make("article", "card", box);
@@ -32,12 +39,11 @@ function cards(box, { lessons, words, running, keyed }) {
     make("p", "", card, lesson.about);
     const row = make("div", "row", card);
     button(row, words.begin, () => studio.turn_to(lesson.begin), "go");
-    button(row, words.worksheet, () => { sheet = { name: lesson.name, answers: false }; show(); });
+    button(row, words.worksheet, () => unfold(lesson, false));
     const here = running && keyed === lesson.name;
     button(row, here ? words.stop : words.key, () => {
       if (here) { trigger("halt"); return; }
-      sheet = { name: lesson.name, answers: true };
-      show();
+      unfold(lesson, true);
       if (!keys[lesson.name]) trigger("measure", { lesson: lesson.name });
     }).disabled = Boolean(running) && !here;
   }
@@ -54,10 +60,10 @@ function paper(desk, lesson, words) {
   lesson.steps.forEach((step, index) => {
     const part = make("div", "part", box);
     make("h3", "", part, `${index + 1}. ${step.heading}`);
-    if (step.asks) make("p", "asks", part, step.asks);
+    make("p", "asks", part, step.asks);
     const place = `${lesson.name}.${index + 1}`, guess = guesses[place], reason = reasons[place];
     if (sheet.answers) answers(part, step, key, words);
-    const blank = step.asks ? [[words.predict, guess], [words.measured], [words.because, reason]] : [[words.words, reason]];
+    const blank = step.open ? [[words.words, reason], [""]] : [[words.predict, guess], [words.measured], [words.because, reason], [""]];
     const own = [[words.predicted, guess], [words.explained, reason]].filter(([, text]) => text);
     for (const [label, text] of sheet.answers ? own : blank) line(part, label, text);
   });

@@ -50,7 +50,7 @@ function arrows() {
     });
   }
   parts.told.textContent = `t = ${field.t}. On noisy points of this level the learnt ε agrees with the exact one to ${within2(field.agreement)} `
-    + `(1: the same directions, 0: unrelated) and is off by ${percent(field.error)} of it.`;
+    + `(1: the same directions, 0: unrelated) and is off by ${percent(Math.sqrt(field.error))} of its length.`;
 }
 
 function cloud() {

@@ -36,7 +36,7 @@ function drawAll({ gallery = [], charts = [], of, t }) {
   const open = [...root.querySelectorAll("details")].map((node) => node.open);
   root.replaceChildren();
   if (gallery.length) {
-    make("p", "note", root, `Loss: mean |v − v_θ|² at t = ${Math.round(t)} over ${of}; its change against the whole network on the same noise, 95 % intervals.`);
+    make("p", "note", root, `Loss: mean |v − v̂|² at t = ${Math.round(t)} over ${of}; its change against the whole network on the same noise, 95 % intervals.`);
     const ends = gallery.flatMap((one) => one.change || []).filter(finite).concat(0);
     const box = make("div", "gallery", root);
     for (const one of gallery) card(box, one, [Math.min(...ends), Math.max(...ends)]);

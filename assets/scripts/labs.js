@@ -6,7 +6,7 @@
 function bars(box, made) {
   make("h4", "", box, made.title);
   make("p", "note", box, made.unit);
-  const most = Math.max(...made.bars.map((bar) => bar[3] || bar[1]), 1e-9);
+  const most = Math.max(made.most || Math.max(...made.bars.map((bar) => bar[3] || bar[1])), 1e-9);
   for (const [name, value, low, high] of made.bars) {
     const row = make("div", "bar-row", box);
     make("span", "of", row, name);

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from core.assumptions.line import difference, over_runs
-from core.latents import psnr
-from core.metrics import Interval
+from core.metrics import Interval, psnr
 from core.perfect import Near, Perfect, eps_errors, noised, predicted, some_indices, some_of
 from core.pipeline import TextToImage
 

@@ -14,7 +14,7 @@ from core.assumptions.closed_world import shapes, textures
 from core.assumptions.line import exactly, over_runs
 from core.claims import CONFIRMED, OPEN, Finding, Progress, claim, decided, together, verdict
 from core.costs import on_pixels, once, unet_operations, widened
-from core.latents import psnr
+from core.metrics import psnr
 from core.nets.attention import Attention
 from core.perfect import eps_errors, some_indices, some_of
 from core.schedules import Level

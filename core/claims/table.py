@@ -21,6 +21,8 @@ TITLES = {
     "latents": "Latents", "measuring": "Metrics", "assuming": "Assumptions",
 }  # fmt: skip
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 class Row(NamedTuple):
     """What a line of the table and the code must agree on."""
@@ -63,7 +65,7 @@ def shown(value: Interval, unit: str) -> str:
     """A value with its interval and unit, as one says it."""
     if math.isnan(value.value):
         return "nothing to measure"
-    if not math.isfinite(value.low) or value.low == value.high:
+    if not math.isfinite(value.low) or number(value.low) == number(value.high) == number(value.value):
         return f"{number(value.value)} {unit}".strip()
     return f"{number(value.value)} [{number(value.low)}, {number(value.high)}] {unit}".strip()
 
@@ -71,7 +73,8 @@ def shown(value: Interval, unit: str) -> str:
 def number(value: float) -> str:
     """Three digits; powers of ten where there are many noughts."""
     if value and (abs(value) < 1e-3 or abs(value) >= 1e5):
-        return f"{value:.1e}".replace("-", "−")
+        digits, power = f"{value:.1e}".split("e")
+        return f"{digits}·10{str(int(power)).translate(RAISED)}".replace("-", "−")
     return f"{value:.3g}".replace("-", "−") if abs(value) < 1000 else f"{value:,.0f}"
 
 

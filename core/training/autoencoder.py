@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.latents import psnr
+from core.metrics import psnr
 from core.nets.configs import VAEConfig
 from core.nets.layers import ResnetBlock
 from core.nets.vae import AutoencoderKL

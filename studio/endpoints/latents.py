@@ -15,7 +15,7 @@ from gradio.data_classes import FileData
 from PIL import Image
 
 from core.errors import UserError
-from core.latents import psnr
+from core.metrics import psnr
 from core.pipeline import to_images
 from studio.figures.latents import channel
 from studio.figures.noising import square

@@ -55,7 +55,7 @@ def clouds_view(made: Clouds) -> View:
             "distance knows", axis("first feature", low=-6, high=6), axis("second feature", low=-3.7, high=3.7),
             series("real", made.real[:300], "dots"), series("generated", made.generated[:300], "dots second"),
             series("", ellipse(made.real)), series("", ellipse(made.generated), "second"),
-        )],
+        ) | {"equal": True}],
         "bars": [bar_chart("Frechet distance, part by part", f"squared units of the features; together {total}", bars)],
     }  # fmt: skip
 
@@ -133,6 +133,15 @@ def class_bars(probabilities: np.ndarray, when: str, names: Sequence[str], metri
                   [("classes in all, exp H(p(y))", made.in_all), ("classes of one picture, exp mean H(p(y|x))", made.in_one),
                    (label, made.score)]),
     ]  # fmt: skip
+
+
+def in_turn(before: Sequence[View], after: Sequence[View]) -> list[View]:
+    """Bars before and after beside each other, each pair drawn to one scale."""
+    found = []
+    for pair in zip(before, after, strict=True):
+        most = max(high or value for one in pair for _, value, _, high in one["bars"])
+        found += [one | {"most": most} for one in pair]
+    return found
 
 
 def told(rows: Sequence[Scored], foreseen: Sequence[str], n: int) -> str:
@@ -241,9 +250,12 @@ def quality_charts(found: Sequence[Quality], against: str, metrics: Named = METR
         for title, note, field in shown
     ]  # fmt: skip
     if by_gamma:
+        rising = sorted(found, key=lambda one: one.diversity.value)
+        scales = ", ".join(f"{one.setting.gamma:g}" for one in rising).replace("-", "−")
         charts.append(chart("The trade-off", "Every scale as a point, from left to right in diversity",
                             axis("diversity within a prompt"), axis("CLIP score"),
-                            series("", [(one.diversity.value, one.score) for one in found])))  # fmt: skip
+                            series(f"from left to right γ = {scales}",
+                                   [(one.diversity.value, one.score) for one in rising])))  # fmt: skip
     return charts
 
 

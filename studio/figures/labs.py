@@ -78,7 +78,7 @@ def symbols_chart(found: Sequence[Off]) -> Chart:
         "Limited: discrete data", "Eight symbols, a perfect denoiser: the share of samples that are none of them",
         axis("steps", log=True), axis("share off the symbols", low=0, high=1),
         *(series(SAMPLERS[name], [(o.steps, o.share) for o in found if o.sampler == name], kind)
-          for name, kind in (("ddim", ""), ("ddpm", "second"))),
+          for name, kind in (("ddpm", ""), ("ddim", "second"))),
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def loss_chart(found: Mapping[str, Sequence[Loss]]) -> Chart:
     """Assumption 2, what justifies it."""
     kinds = ("", "second", "third")
     return chart(
-        "Justified: small β, Gaussian reverse step", "KL of the exact q(y | x_t) from its Gaussian, averaged over x_t",
+        "Justified: small β, Gaussian reverse step", "KL of the exact q(y | xₜ) from its Gaussian, averaged over xₜ",
         axis("β", log=True), axis("nats", log=True),
         *(series(name, [(one.beta, one.nats) for one in losses if one.nats > 1e-12], kind)
           for (name, losses), kind in zip(found.items(), kinds, strict=False)),
@@ -106,7 +106,7 @@ def moves_chart(found: Sequence[Loss], chains: Sequence[tuple[int, float]]) -> l
 def posterior_chart(y: np.ndarray, exact: np.ndarray, gaussian: np.ndarray, nats: float, beta: float, x: float) -> Chart:
     """One reverse step: what y may have been, and the Gaussian of the same mean and variance."""
     return chart(
-        f"One reverse step at β = {beta:g}", f"From x_t = {x:g}: the exact posterior is {nats:.2g} nats from its Gaussian",
+        f"One reverse step at β = {beta:g}", f"From xₜ = {x:g}: the exact posterior is {nats:.2g} nats from its Gaussian",
         axis("y, one step cleaner"), axis("density", low=0),
         series("exact posterior", zip(y, exact, strict=True)),
         series("its Gaussian", zip(y, gaussian, strict=True), "second dashed"),
@@ -116,7 +116,8 @@ def posterior_chart(y: np.ndarray, exact: np.ndarray, gaussian: np.ndarray, nats
 def told_charts(found: Mapping[str, tuple[Sequence[Level], np.ndarray]]) -> Chart:
     """Assumption 3, what limits it: partial correlations [level, run] of two noising processes at their inner levels."""
     return chart(
-        "Limited: what a Markov chain cannot have", "Noising: correlation of x_{t+1} with x_{t−1}, a mark apart, once x_t is known",
+        "Limited: what a Markov chain cannot have",
+        "Noising: correlation of x with x two marks on, once the x between them is known",
         axis("t"), axis("partial correlation", low=-1.05, high=0.5),
         *(series(name, [(at.t, over_runs(row)) for at, row in zip(levels[1:-1], rows, strict=True)], kind)
           for (name, (levels, rows)), kind in zip(found.items(), ("", "second"), strict=True)),
@@ -136,7 +137,7 @@ def walks_charts(made: Walks, forgetting: Sequence[float]) -> list[Chart]:
         for sampler in range(2) for index in range(6)
     ]  # fmt: skip
     return [
-        chart("Justified: the same distribution at every t", "Kolmogorov-Smirnov distance of DDPM's points from "
+        chart("The same distribution at every t, Markov or not", "Kolmogorov-Smirnov distance of DDPM's points from "
               "DDIM's; the dashed line is exceeded by chance in 1 of 20", axis("t"), axis("KS distance", low=0),
               series("DDPM against DDIM", zip(times, [test.distance for test in tests], strict=True)),
               series("5 % by chance", [(times[0], critical), (times[-1], critical)], "dashed")),
@@ -191,14 +192,15 @@ def world_rows(worlds: Sequence[World], heard: Heard | None) -> dict[str, Any]:
     bars = [
         bar_chart("Justified at home, limited outside: the VAE", "PSNR through it and back, dB; more is better",
                   [(w.name, w.psnr) for w in worlds]),
-        bar_chart("Justified at home, limited outside: the network", "Error of ε; less is better, guessing costs 1",
+        bar_chart("Justified at home, limited outside: the network",
+                  "Error of ε; less is better, guessing costs 1 (plain shapes are easy)",
                   [(w.name, w.error) for w in worlds]),
         bar_chart("How far outside: the nearest training picture", "Distance of latents; of training pictures, to another one",
                   [(w.name, w.away) for w in worlds]),
     ]  # fmt: skip
     if heard is not None:
         both = [("trained names", heard.known), ("words from elsewhere", heard.strange)]
-        bars.append(bar_chart("Limited: words from elsewhere", "How much words move ε, as a share of ‖ε‖", both))
+        bars.append(bar_chart("Limited: words from elsewhere go unnoticed", "How much words move ε, as a share of ‖ε‖", both))
     return {"bars": bars}
 
 

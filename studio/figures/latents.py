@@ -12,7 +12,8 @@ from torch import Tensor
 
 from core.costs import Operations, Size
 from core.extras import Origin, TrainingSet
-from core.latents import Axes, in_bands, psnr, rings
+from core.latents import Axes, in_bands, rings
+from core.metrics import psnr
 from core.pipeline import to_images
 from core.training.packages import LICENCES, SOURCES
 from studio.figures.guidance import grid, number

@@ -39,8 +39,8 @@ def loss_chart(found: Sequence[points.Learnt]) -> Chart:
 def error_chart(found: Sequence[points.Learnt]) -> Chart:
     """What is left to learn."""
     return chart(
-        "What is left to learn", "Distance of the learnt ε from the exact one, as a share of the exact one",
-        axis("training steps"), axis("E‖ε_θ − ε*‖² / E‖ε*‖²", log=True),
+        "What is left to learn", "Squared distance of the learnt ε from the exact one, as a share of the exact one's square",
+        axis("training steps"), axis("E‖ε̂ − ε*‖² / E‖ε*‖²", log=True),
         series("error", [(one.step, one.error) for one in found], "second"),
     )  # fmt: skip
 

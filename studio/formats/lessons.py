@@ -44,6 +44,10 @@ class Lesson:
     def language(self) -> str:
         return self.name.rpartition("-")[0] or OWN
 
+    def state(self, step: int) -> str:
+        """The query of the state that a step is about: its own, or that of the last one before it that brings one."""
+        return next((one.link for one in reversed(self.steps[: step + 1]) if one.link), "")
+
     def address(self, step: int) -> str:
         """The query that opens a step, counted from 0."""
         place = f"lesson={self.name}.{step + 1}"

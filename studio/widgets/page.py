@@ -141,7 +141,7 @@ class Page:
             return self.turned(from_query(dict(parse_qsl(turn.removeprefix("?")))))
         saved, again, reset = kept.get("settings"), kept.get("again") is True, kept.get("reset") is True
         saved = saved if isinstance(saved, dict) else {}
-        link, tab = self.addressed(from_query(dict(request.query_params)))
+        link, tab = self.addressed(from_query(begun(dict(request.query_params))))
         rests: dict[str, dict[str, Any]] = {}
         widgets: list[Any] = []
         odd: list[str] = []
@@ -233,6 +233,12 @@ class Page:
         link = f"{address_of(request)}?{query}"
         choices = [(label, name) for name, label in one.names.items()]
         return [link, gr.update(choices=choices, value=hidden), coded(link)]
+
+
+def begun(query: dict[str, str]) -> dict[str, str]:
+    """The address that a fresh page is opened at: a step of a lesson that names no tab is about that of the steps before it."""
+    found = None if "tab" in query else find(query.get("lesson", ""))
+    return query if found is None else dict(parse_qsl(found[0].state(found[1]).removeprefix("?"))) | query
 
 
 def lesson_of(link: Link) -> list[Any]:

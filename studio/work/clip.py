@@ -53,7 +53,7 @@ def matched(pipe: TextToImage, count: int, seed: int) -> Work:
         yield Partial({}, f"picture {len(pictures)} of {len(found.rows)}", len(pictures) / len(found.rows))
     cosines, tau = torch.cat(seen) @ texts.T, contrast.temperature(pipe)
     right, count = contrast.matches(cosines), len(cosines)
-    line = f"{right} of {count} pictures find their caption, {percent(binomial(right, count))}; by chance 1 would."
+    line = f"{right} of {count} training pictures find their caption, {percent(binomial(right, count))}; by chance 1 would."
     return {"matrix": matrix(cosines, tau) | {"pictures": pictures, "captions": list(found.captions)}, "line": line}
 
 

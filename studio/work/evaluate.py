@@ -81,16 +81,16 @@ def noticed(room: Room, damage: Damage, foreseen: Sequence[str]) -> Work:
             yield Partial(dict(view), f"{metric.label} measured", LOOKING + 0.15 * len(rows) / len(metrics))
 
     yield from measure()
-    view["bars"] = [figures.part_bars(parts(gallery.real.features, side.features, 60), name, metrics)
-                    for side, name in ((before, "before"), (after, "after"))]  # fmt: skip
+    view["bars"] = figures.in_turn(*([figures.part_bars(parts(gallery.real.features, side.features, 60), name, metrics)]
+                                     for side, name in ((before, "before"), (after, "after"))))  # fmt: skip
     if after.fine is None:
         asking = "the classifier looks at the damaged pictures"
         after = yield from last_of(judged(gallery, after), lambda now: Partial(dict(view), f"{asking}: {len(now)}", 0.95))
         yield from measure()
-    for side, name in ((before, "before"), (after, "after")):
-        if side.fine is not None:
-            view["bars"] = [*view["bars"], *figures.class_bars(side.fine, name, room.critic.class_names, metrics)]
-            yield Partial(dict(view), f"classes {name} counted", 0.97)
+    if before.fine is not None and after.fine is not None:
+        classes = (figures.class_bars(fine, name, room.critic.class_names, metrics)
+                   for fine, name in ((before.fine, "before"), (after.fine, "after")))  # fmt: skip
+        view["bars"] = [*view["bars"], *figures.in_turn(*classes)]
     note = frechet_distance(gallery.real.features, after.features, allow_few=True).note
     return view | {"line": figures.told(list(rows.values()), foreseen, len(after)) + (f" {note}" if note else "")}
 

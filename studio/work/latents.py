@@ -18,8 +18,8 @@ from torch import Tensor
 
 from core.costs import decoder_operations, on_pixels, seconds, unet_operations, widened
 from core.extras import TrainingSet
-from core.latents import Axes, Edit, edited, nearest, principal, psnr, usual_distance, without
-from core.metrics import bootstrap
+from core.latents import Axes, Edit, edited, nearest, principal, usual_distance, without
+from core.metrics import bootstrap, psnr
 from core.pipeline import TextToImage, to_images, to_tensor
 from core.recipe import Recipe
 from studio.figures import latents as figures

@@ -73,11 +73,13 @@ def beside(
     pipe: TextToImage, perfect: Perfect, run: Run, label: int | None
 ) -> Generator[Partial | None, None, Both]:
     """What the perfect denoiser says of the network's run, and its own from the same noise."""
-    begun, alone = time.perf_counter(), []
+    begun, seconds, alone = time.perf_counter(), 0.0, []
     for step in perfect.run(pipe, run.recipe, label):
+        seconds += time.perf_counter() - begun
         alone.append(step)
-        yield None
-    milliseconds = 1000 * (time.perf_counter() - begun) / len(alone)
+        yield None  # somebody else's turn is not counted
+        begun = time.perf_counter()
+    milliseconds = 1000 * seconds / len(alone)
     places = chosen_frames(len(alone))
     looks, near = [], []
     for k in places:

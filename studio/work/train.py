@@ -60,7 +60,7 @@ def of_points(cells: Cells, width: int, steps: int) -> Work:
         yield Partial(view, f"{now.step} of {steps} training steps · loss {now.loss.value:.3f}", now.step / steps)
     last = found[-1]
     line = (f"{early(last.step, steps)}{last.step} steps: loss {last.loss.value:.3f}, and no answer has less than "
-            f"{last.least.value:.3f}. The learnt ε is off the exact one by {100 * last.error.value:.1f} % of it.")  # fmt: skip
+            f"{last.least.value:.3f}. The learnt ε is off by {100 * last.error.value ** 0.5:.0f} % of the exact one.")  # fmt: skip
     return view | {"line": line}
 
 

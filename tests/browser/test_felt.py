@@ -111,7 +111,7 @@ def test_a_quick_claim_is_measured_within_two_seconds(open_page: Any) -> None:
     assert median(measure, "quick claim") <= 2
 
 
-@pytest.mark.parametrize("name", ["forward", "beta", "markov", "reverse"])
+@pytest.mark.parametrize("name", ["forward", "small", "markov", "reverse"])
 def test_an_assumption_on_an_exact_model_is_drawn_within_two_seconds(open_page: Any, name: str) -> None:
     def measure() -> float:
         page = lab(open_page, f"assumptions&view.assumption={name}")

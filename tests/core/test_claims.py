@@ -256,7 +256,7 @@ def test_one_entry_is_renewed_and_the_others_stay() -> None:
 
 
 def test_numbers_are_written_as_one_says_them() -> None:
-    assert [number(v) for v in (0, 0.25, -1.5, 12345, 3.2e-7, 1.6e6)] == ["0", "0.25", "−1.5", "12,345", "3.2e−07", "1.6e+06"]
+    assert [number(v) for v in (0, 0.25, -1.5, 12345, 3.2e-7, 1.6e6)] == ["0", "0.25", "−1.5", "12,345", "3.2·10⁻⁷", "1.6·10⁶"]
     assert shown(Interval(48, 48, 48), "× fewer numbers") == "48 × fewer numbers"
 
 

@@ -21,7 +21,6 @@ from core.latents import (
     linear,
     nearest,
     principal,
-    psnr,
     rings,
     spherical,
     usual_distance,
@@ -165,12 +164,6 @@ def test_bands_share_the_energy_out() -> None:
     bands = in_bands(found, (0, 1 / 16, 1 / 8, 1))
     assert bands.sum() == pytest.approx(found.energy[1:].sum())  # the mean, at 0, is in none
     assert bands[0] == pytest.approx(found.energy[1:4].sum())
-
-
-def test_psnr_is_what_a_known_error_makes_of_it() -> None:
-    x = torch.zeros(2, 3, 4, 4)
-    off = torch.tensor([0.2, 0.02]).view(2, 1, 1, 1)
-    assert psnr(x, x + off).tolist() == pytest.approx([20, 40]) and psnr(x, x).tolist() == [math.inf] * 2  # (2/0.2)² = 100
 
 
 # ------------------------------------------------------------------------------------------------------- runs between two

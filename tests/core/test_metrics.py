@@ -20,6 +20,7 @@ from core.metrics import (
     inception_score,
     kernel_distance,
     precision,
+    psnr,
     recall,
     statistics,
 )
@@ -383,3 +384,9 @@ def test_distances_and_inception_score_agree_with_torchmetrics() -> None:
     peer = inception.InceptionScore(feature=Same(), splits=1)
     peer.update(real)
     assert inception_score(torch.softmax(real, 1)).value == pytest.approx(float(peer.compute()[0]), rel=1e-6)
+
+
+def test_psnr_is_what_a_known_error_makes_of_it() -> None:
+    x = torch.zeros(2, 3, 4, 4)
+    off = torch.tensor([0.2, 0.02]).view(2, 1, 1, 1)
+    assert psnr(x, x + off).tolist() == pytest.approx([20, 40]) and psnr(x, x).tolist() == [math.inf] * 2  # (2/0.2)² = 100

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from core import load_pipeline
-from core.latents import psnr
-from core.metrics import frechet_distance
+from core.metrics import frechet_distance, psnr
 from core.pipeline import EMBEDDED, TextToImage
 from tests.quality import examples
 from tests.quality.card import keep

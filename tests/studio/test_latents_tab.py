@@ -16,7 +16,8 @@ from PIL import Image
 from core import Recipe
 from core.costs import size
 from core.errors import UserError
-from core.latents import Edit, edited, psnr, without
+from core.latents import Edit, edited, without
+from core.metrics import psnr
 from core.pipeline import TextToImage, to_images, to_tensor
 from studio.endpoints.latents import latents_of, rounded, side_of
 from studio.figures import latents as figures

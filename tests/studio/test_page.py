@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 
 from studio.widgets import controls
-from studio.widgets.page import MOST_CODED, Page, coded, head
+from studio.widgets.page import MOST_CODED, Page, begun, coded, head
 from studio.widgets.settings import Settings
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -62,6 +62,13 @@ def test_a_link_that_only_names_a_tab_changes_nothing_else(page: Page) -> None:
     found, notice = opened(page, {"tab": "schedules", "view.page": "levels"}, KEPT)
     assert (found["tab"], found["page"], notice) == ("schedules", "levels", "")
     assert opened(page, {"tab": "schedules"}, KEPT)[0]["schedules.view.quantity"] == "beta"
+
+
+@pytest.mark.parametrize(("place", "tab"), [("1.3", "denoise"), ("2.4", "schedules"), ("3.3", "samplers"), ("4.2", "guidance")])
+def test_a_link_to_a_step_of_a_lesson_opens_the_tab_that_it_speaks_of(place: str, tab: str) -> None:
+    assert begun({"lesson": place}) | {"lesson": place, "tab": tab} == begun({"lesson": place})
+    for query in ({"lesson": place, "tab": "schedules"}, {"lesson": "9.9"}, {"prompt": "a cat"}):
+        assert begun(query) == query
 
 
 def test_a_reload_brings_back_what_was_changed_since_the_link_was_opened(page: Page) -> None:

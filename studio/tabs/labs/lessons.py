@@ -7,6 +7,7 @@ away from what they are about.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -52,9 +53,15 @@ def overview(language: str) -> list[dict[str, Any]]:
     """Every lesson with what its worksheet asks."""
     return [
         {"name": one.name, "title": one.title, "minutes": one.minutes, "about": one.about, "begin": one.address(0),
-         "steps": [{"heading": step.heading, "asks": step.asks, "claims": list(step.claims)} for step in one.steps]}
+         "steps": [{"heading": step.heading, "asks": step.asks or plain(step.text), "open": not step.asks,
+                    "claims": list(step.claims)} for step in one.steps]}
         for one in lessons(language)
     ]  # fmt: skip
+
+
+def plain(text: str) -> str:
+    """What a step says, without Markdown's marks: a worksheet is paper."""
+    return " ".join(re.sub(r"[*$]", "", text).split())
 
 
 async def measuring(engine: Engine, request: gr.Request, event: gr.EventData) -> AsyncIterator[dict[str, Any]]:
