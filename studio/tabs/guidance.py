@@ -111,7 +111,7 @@ def ask(engine: Engine) -> Column:
 
 
 def gamma_slider(name: str, value: float = 4, label: str = "Guidance γ", least: float = -1) -> gr.Slider:
-    return gr.Slider(least, 14, value, step=0.5, label=label, elem_id=f"g-{name}-gamma", min_width=200)
+    return gr.Slider(least, 14, value, step=0.5, label=label, elem_id=f"g-{name}-gamma", min_width=225)
 
 
 def told(sliders: list[gr.Slider], text: str, js: str) -> None:
@@ -288,7 +288,7 @@ def page_of_classifier(engine: Engine, column: Column) -> dict[str, Any]:
     lacks = engine.pipe.extras.missing("classifier")
     formula(f"ε = {E0} + (1 + γ)({EC} − {E0}) &nbsp; beside &nbsp; ε = {E0} − σ γ ∇ log p(y | x)")
     with gr.Row(elem_classes="g-controls", visible=not lacks):
-        label = class_choice(engine, "Class y", None, elem_id="g-target", min_width=190)
+        label = class_choice(engine, "Class y", None, elem_id="g-target", min_width=150)
         gamma = gamma_slider("free", label="CFG γ")
         judged = gamma_slider("judged", 5, "Classifier γ", least=0)
         go, halt = press("Compare", "g-classifier")
