@@ -5,7 +5,8 @@ window.studio = (() => {
   const query = new URLSearchParams(location.search);
   const hide = (query.get("hide") || "").split(",").filter((name) => /^[a-z_]+$/.test(name));
   const style = document.createElement("style");
-  style.textContent = hide.map((name) => `.gradio-container .set-${name} { display: none !important; }`).join("\n");
+  const hidden = hide.map((name) => `.set-${name}`).join(", "); // and the frames around nothing else
+  style.textContent = hidden && `.gradio-container :is(${hidden}, .form:not(:has(> :not(${hidden})))) { display: none !important; }`;
   document.head.append(style);
 
   let open = false; // nothing is kept before what was kept is back on the page, or what a link says is there

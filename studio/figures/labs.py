@@ -137,7 +137,7 @@ def walks_charts(made: Walks, forgetting: Sequence[float]) -> list[Chart]:
         for sampler in range(2) for index in range(6)
     ]  # fmt: skip
     return [
-        chart("The same distribution at every t, Markov or not", "Kolmogorov-Smirnov distance of DDPM's points from "
+        chart("Justified: the same distribution at every t", "Kolmogorov-Smirnov distance of DDPM's points from "
               "DDIM's; the dashed line is exceeded by chance in 1 of 20", axis("t"), axis("KS distance", low=0),
               series("DDPM against DDIM", zip(times, [test.distance for test in tests], strict=True)),
               series("5 % by chance", [(times[0], critical), (times[-1], critical)], "dashed")),

@@ -70,7 +70,7 @@ def number_slider(name: str, label: str, most: float | None = None, step: float 
 def gamma_slider(within: str = "") -> tuple[gr.Slider, gr.Markdown]:
     """The guidance scale, and the line that shows it as gamma and as CFG scale while it is dragged."""
     slider = number_slider("gamma", "Guidance γ", most=14, step=0.5, within=within)
-    both = gr.Markdown(scale(slider.value), elem_id=f"{within}both-scales")
+    both = gr.Markdown(scale(slider.value), elem_id=f"{within}both-scales", elem_classes="set-gamma")
     slider.change(None, slider, both, js=SCALE_JS, show_progress="hidden", api_visibility="private")
     return slider, both
 
@@ -112,7 +112,7 @@ def sampler_widgets(within: str = "") -> SamplerWidgets:
     """The samplers as they are registered, with label, first sentence, order, paper and knobs."""
     default = allowed("sampler")["default"]
     choice = gr.Dropdown(samplers(), value=default, label="Sampler", elem_id=f"{within}sampler")
-    about = gr.Markdown(about_sampler(default), elem_id=f"{within}about-sampler")
+    about = gr.Markdown(about_sampler(default), elem_id=f"{within}about-sampler", elem_classes="set-sampler")
     knobs = {
         (entry.id, knob.name): gr.Slider(
             knob.low, knob.high, knob.default, step=0.01 * (knob.high - knob.low), label=f"{entry.label}: {knob.name}",

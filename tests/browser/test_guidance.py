@@ -44,7 +44,7 @@ def test_a_sweep_fills_its_grid_and_says_every_scale_under_both_names(open_page:
     assert "24 network evaluations (NFE)" in line(page, "sweep")  # 2 pictures × 3 steps × (1 + 1 + 2)
     assert page.locator("#g-sweep table.numbers tbody tr").count() == 3
     spread = float(load_pipeline(device="cpu").extras.training.latents.std())
-    assert f"Of the training pictures it is {spread:.2f}." in page.locator("#g-sweep table.numbers caption").inner_text()
+    assert f"Of the training pictures it is {spread:.2f}." in page.locator("#g-sweep .about:not(:empty)").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 

@@ -106,7 +106,10 @@ def test_the_link_follows_what_is_changed_and_what_is_to_be_hidden(open_page: An
 def test_what_is_hidden_still_holds_a_legal_value(open_page: Any) -> None:
     page = ready(open_page("?v=1&tab=denoise&prompt=a+cat&steps=3&seed=5&hide=steps,sampler,knobs,gamma"))
     filled(page, "#film-prompt textarea", "a cat")
-    assert not page.locator("#film-steps").is_visible() and not page.locator("#film-sampler").is_visible()
+    for name in ("steps", "sampler", "about-sampler", "gamma", "both-scales"):
+        assert page.locator(f"#film-{name}").count() == 1 and not page.locator(f"#film-{name}").is_visible()
+    frames = page.locator("#film-settings .form").all()
+    assert all(frame.inner_text().strip() for frame in frames if frame.is_visible())  # no frame around nothing
     page.locator("#film-go").click()
     page.wait_for_selector("#film [data-state=done]")
     page.wait_for_selector("#film-go:enabled")  # the film is developed after the run
