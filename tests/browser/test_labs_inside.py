@@ -126,7 +126,7 @@ def test_the_matrix_has_both_forms_of_the_loss_at_every_temperature(open_page: A
     assert page.locator(".pairs td").count() == 16 and page.locator(".pairs .matrix img").count() == 4
 
     def loss(name: str) -> float:
-        return float(page.locator(f".pairs .m-losses .{name} b").inner_text())
+        return float(page.locator(f".pairs .m-losses .{name} b").inner_text().replace("−", "-"))
 
     assert loss("rows") + loss("columns") == pytest.approx(loss("total"), abs=0.002)
     assert loss("mean") == pytest.approx(loss("total") / 2, abs=0.002)

@@ -92,7 +92,7 @@ def test_what_was_predicted_and_explained_is_on_the_worksheet_and_on_the_answer_
     for name in ("Worksheet", "Answer key"):
         card.get_by_role("button", name=name).click()
         page.locator(".sheet h2", has_text=f"What a network learns: {name.lower()}").wait_for()
-        assert page.locator(".sheet .part").nth(3).locator(".blank b").inner_text() == HOSTILE
+        assert page.locator(".sheet .part").nth(3).locator(".blank b").first.inner_text() == HOSTILE
     card.get_by_role("button", name="Stop").click()
     page.wait_for_selector("[data-state=stopped] > .lessons", timeout=4 * PATIENCE)
     assert page.evaluate("window.hits") is None
