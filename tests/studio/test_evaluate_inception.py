@@ -44,7 +44,7 @@ def test_every_metric_is_measured_on_inceptions_features_and_classes_and_called_
     seen, view = shown(evaluate_work.noticed(room, Damage("noise", 1.0), []))
     assert {one["id"]: one["label"] for one in view["changes"]} == NAMES
     assert not [event for event in seen if "the classifier looks" in event.line]  # Inception-v3 has said it already
-    assert [bars["title"].split(",")[0] for bars in view["bars"][:5]] == [
+    assert [bars["title"].split(",")[0] for bars in (*view["bars"][:2], *view["bars"][2::2])] == [
         "FID (Inception-v3) before", "FID (Inception-v3) after", "p(y|x) of the first picture", "The marginal p(y)",
         "The inception score (Inception-v3)"]  # fmt: skip
     assert all(name.startswith("class ") and name.endswith(" of 1008") for name, *_ in view["bars"][3]["bars"])
