@@ -303,6 +303,8 @@ def test_the_visits_pictures_outlive_a_reload_and_not_the_window(open_page: Any)
     page.locator("#generate").click()
     page.wait_for_selector(DONE)
     page.locator("#visit button").wait_for()
+    page.wait_for_selector("#generate:enabled")
+    page.wait_for_timeout(1000)  # a stream that the reload cuts off is an error in the console
     page.reload()
     page.wait_for_function("window.studio?.open")
     page.get_by_label("Back to: a red apple, seed 31").click()
