@@ -235,7 +235,8 @@ class Opening:
             return asked.recipe(g, p), whole("seed", data.get("i"), 0, asked.base.batch - 1)
 
         recipe, row = checked(chosen)
-        first = {self.pages: gr.Tabs(selected="triangle"), self.gamma: recipe.gamma}
+        scale = recipe.gamma if recipe.gamma <= self.gamma.maximum else gr.skip()  # a sweep may go farther than the slider
+        first = {self.pages: gr.Tabs(selected="triangle"), self.gamma: scale}
         async for update in self.page.follow(request, lambda: (lambda: guided.triangle(self.engine, recipe, row), cost(recipe))):
             yield update | first
             first = {}
