@@ -85,7 +85,8 @@ def test_stop_ends_within_one_step_and_the_next_job_is_fine(pipe, engine):
 
     last = asyncio.run(stop_at_the_third())[-1]
     assert isinstance(last, Stopped) and last.steps == 100 and 3 <= last.step <= at + 1
-    assert pipe.closed == 1 and len(pipe.log) == last.step
+    eventually(lambda: pipe.closed == 1)  # the answer is on its way before the run is closed
+    assert len(pipe.log) == last.step
     pipe.seconds = 0
     assert isinstance(events(engine.submit(Recipe(prompt="next"), "one"))[-1], Done)
 
