@@ -23,15 +23,15 @@ from .split import unit_hash
 
 # kind -> share of the draws. What a kind has no caption of for a pair is drawn from the others.
 SHARES = {
-    "prompt": 0.32,  # "<label>, <style>"
-    "styled": 0.13,  # the same said otherwise
-    "bare": 0.06,  # without a style
-    "tags": 0.04,
-    "foreign styled": 0.14,
-    "foreign bare": 0.12,  # what a visitor types first
-    "colour": 0.12,  # with style and background
-    "colour bare": 0.02,
-    "colour foreign": 0.05,
+    "prompt": 0.5,  # "<label>, <style>"
+    "styled": 0.1,  # the same said otherwise
+    "bare": 0.04,  # without a style
+    "tags": 0.02,
+    "foreign styled": 0.11,
+    "foreign bare": 0.08,  # what a visitor types first
+    "colour": 0.1,  # with style and background
+    "colour bare": 0.01,
+    "colour foreign": 0.04,
 }
 STYLED_LANGUAGES, TRANSLATED_LANGUAGES, BACKGROUND_LANGUAGES, STYLED_COLOURS = 5, 1, 2, 6
 

@@ -4,10 +4,16 @@
 
 A share `drop` of the captions is replaced by the empty one, so that one network learns both eps(x, c) and eps(x, ∅)
 (2207.12598). The text encoder is frozen.
+
+    ‖v_theta − v‖² = (SNR + 1)·‖x0_theta − x0‖²,   p(t) ∝ (min(SNR, cap) + 1) / (SNR + 1)
+
+Drawn from p(t) the loss weighs the error of x0 by min(SNR, cap) + 1 (min-SNR, 2303.09556): where a latent is nearly clean
+already, no caption helps and little is left to learn. Without a cap t is uniform.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,20 +52,28 @@ class Noised:
 
 
 def draw_noised(
-    latents: Latents, schedule: Schedule, batch: int, rng: np.random.Generator, generator: torch.Generator
-) -> Noised:
-    """Draw latents at random and noise each to a t of its own.
+    latents: Latents, schedule: Schedule, batch: int, rng: np.random.Generator, generator: torch.Generator,
+    snr_cap: float = math.inf,
+) -> Noised:  # fmt: skip
+    """Draw latents at random and noise each to a t of its own, from p(t).
 
-    Batch row i takes t from the i-th of `batch` equal parts of the range: uniform over all, with less variance.
+    Batch row i takes t from the i-th of `batch` equally probable parts of the range: p(t) over all, with less variance.
     """
     device = generator.device
     rows = rng.integers(len(latents.values), size=batch)
     x0 = latents.values[torch.from_numpy(rows)].to(device, torch.float32, memory_format=torch.channels_last)
-    t = ((np.arange(batch) + rng.random(batch)) / batch * len(schedule.alpha_bar)).astype(np.int64)
+    t = times(schedule.alpha_bar, (np.arange(batch) + rng.random(batch)) / batch, snr_cap)
     eps = torch.randn(x0.shape, generator=generator, device=device)
     alpha_bar = torch.from_numpy(schedule.alpha_bar[t])[:, None, None, None]
     alpha, sigma = alpha_bar.sqrt().float().to(device), (1 - alpha_bar).sqrt().float().to(device)
     return Noised(rows, torch.from_numpy(t).to(device), alpha * x0 + sigma * eps, alpha * eps - sigma * x0)
+
+
+def times(alpha_bar: np.ndarray, shares: np.ndarray, snr_cap: float) -> np.ndarray:
+    """Give the t below which these shares, 0 ≤ share < 1, of p(t) lie: int64."""
+    snr = alpha_bar / (1 - alpha_bar)
+    below = np.cumsum((np.minimum(snr, snr_cap) + 1) / (snr + 1))
+    return np.searchsorted(below, shares * below[-1], side="right")
 
 
 class States:
@@ -103,8 +117,10 @@ class UNetTask:
         captions: CaptionTable,
         text: TextEncoder,
         drop: float = 0.1,
+        snr_cap: float = math.inf,
     ) -> None:
-        self.run, self.schedule, self.latents, self.captions, self.drop = run, schedule, latents, captions, drop
+        self.run, self.schedule, self.latents, self.captions = run, schedule, latents, captions
+        self.drop, self.snr_cap = drop, snr_cap
         self.network = UNet(config)
         if captions.tokens is None:
             raise UserError("This table of captions has no tokens: call tokenised(tokenizer.encode) on it first.")
@@ -113,7 +129,7 @@ class UNetTask:
     def loss(
         self, rng: np.random.Generator, generator: torch.Generator, share: slice = WHOLE
     ) -> tuple[Tensor, dict[str, float]]:
-        whole = draw_noised(self.latents, self.schedule, self.run.batch, rng, generator)
+        whole = draw_noised(self.latents, self.schedule, self.run.batch, rng, generator, self.snr_cap)
         said = self.captions.draw(self.latents.row[whole.rows], self.latents.colour[whole.rows], rng, self.drop)[share]
         drawn = whole[share]
         context = self.states(torch.from_numpy(said)).to(generator.device, torch.float32)

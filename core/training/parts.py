@@ -181,7 +181,7 @@ def build(part: str, plan: Plan) -> Task:
         # No caption says which way a thing looks: a mirrored picture would be a second answer to the same words.
         return UNetTask(
             UNetConfig(**tuples(config["network"])), run, SCHEDULES[SCHEDULE](), plan.latents(mirrored=False),
-            plan.tier(part).captions, plan.text_encoder(), config["drop"],
+            plan.tier(part).captions, plan.text_encoder(), config["drop"], config["snr_cap"],
         )  # fmt: skip
     if part == "classifier":
         rows = plan.tier("unet").rows  # the latents are theirs

@@ -17,7 +17,7 @@ from core.schedules import SCHEDULES, Schedule
 from core.training.autoencoder import VAELoss, VAETask
 from core.training.captions import CaptionTable
 from core.training.classification import ClassifierTask
-from core.training.denoising import Latents, UNetTask
+from core.training.denoising import Latents, UNetTask, times
 from core.training.loop import RunConfig, Task
 from tests.training.test_team import TOKENS, text_encoder
 
@@ -91,6 +91,22 @@ def test_the_unet_hears_the_caption_of_its_own_picture_or_when_dropped_the_empty
     assert drop or len(set(said)) == 2
     with torch.no_grad():
         torch.testing.assert_close(heard[0], text_encoder()(TOKENS).states[torch.from_numpy(said)], atol=2e-3, rtol=0)
+
+
+def test_without_a_cap_every_t_is_as_likely_as_any_other() -> None:
+    alpha_bar = SCHEDULES["cosine"]().alpha_bar
+    assert (times(alpha_bar, (np.arange(1000) + 0.5) / 1000, math.inf) == np.arange(1000)).all()
+
+
+def test_the_same_mistake_in_x0_counts_alike_at_every_t_whose_snr_is_above_the_cap_and_by_snr_plus_one_below() -> None:
+    alpha_bar = SCHEDULES["cosine"]().alpha_bar
+    snr = alpha_bar / (1 - alpha_bar)
+    drawn = np.bincount(times(alpha_bar, (np.arange(10**7) + 0.5) / 10**7, 5.0), minlength=1000)
+    counts = (drawn * (snr + 1))[snr < 1000]  # ‖v error‖² = (SNR + 1)·‖x0 error‖²; beyond, too few are drawn to count
+    high = counts[snr[snr < 1000] >= 5]
+    assert len(high) > 200 and high.std() < 0.01 * high.mean()
+    low = counts[snr[snr < 1000] < 5] / (snr[snr < 5] + 1)
+    assert low.std() < 0.01 * low.mean() and low.mean() == pytest.approx(high.mean() / 6, rel=0.01)
 
 
 # --- the classifier ---------------------------------------------------------------------------------------------------

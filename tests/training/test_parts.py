@@ -28,7 +28,7 @@ CONFIGS = {
              "text": {"width": 16, "layers": 1, "heads": 2, "mlp": 32, "length": 77, "projection": 8},
              "vision": {"size": 16, "patch": 8, "width": 16, "layers": 1, "heads": 2, "mlp": 32, "projection": 8}},
     "eyes": {"tier": "all"},
-    "unet": {"tier": "core", "colours": 2, "drop": 0.1,
+    "unet": {"tier": "core", "colours": 2, "drop": 0.1, "snr_cap": 5,
              "network": {"channels": [16, 32], "attends": [False, True], "heads": [2, 2], "layers": 1, "context_dim": 16,
                          "groups": 8, "sample_size": 16}},
     "classifier": {"network": {"channels": [8, 16], "groups": 4}},
