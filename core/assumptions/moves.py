@@ -5,6 +5,8 @@
                  c_k = m_k + √(1 − beta)·V_k/S_k·(x_t − √(1 − beta)·m_k),   r_k ∝ w_k N(x_t; √(1 − beta)·m_k, S_k)
     KL(q ‖ its Gaussian) = E_q log q + ½·log(2πe·Var q)                     in nats, averaged over x_t ~ q(x_t)          (3)
     KL(data ‖ a chain of Gaussian moves) ≤ KL(q(x_T) ‖ N(0, 1)) + Σ over the moves of (3)         by KL's chain rule     (4)
+                 a noising process of another eta has q(x_{t-1} | x_t) = Σ r_k N(a·c_k + b·x_t, a²·U_k + std²) there, with
+                 r_k, c_k, U_k of (2) for x_0 itself, and a, b, std of forward (2); with eta = 1 it is (2)
     y = E_q y + √(Var q)·eps                                                 a move drawn from that Gaussian             (5)
 
 The Gaussian of the same mean and variance is the nearest that there is, so (3) is what no Gaussian move can do without. A run
@@ -22,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.assumptions.forward import weights
 from core.assumptions.line import Line, over_runs, unit_noise, wasserstein
 from core.metrics import Interval
 from core.prediction import unconditional
@@ -53,13 +56,24 @@ def moments(q: Line) -> tuple[np.ndarray, np.ndarray]:
     return mean, (q.weights * (q.stds**2 + (q.means - mean[:, None]) ** 2)).sum(1)
 
 
+def backward(mixture: GaussianMixture, cur: Level, nxt: Level, x: np.ndarray, eta: float = 1.0) -> Line:
+    """q(x_{t-1} | x_t) for each x_t [n], as components [n, K], of the noising process of this eta, by (4)."""
+    q, move = posterior(Line.of(mixture, CLEAN), cur.sigma**2, x), weights(cur, nxt, eta)
+    return Line(q.weights, move.x0 * q.means + move.x * x[:, None], np.hypot(move.x0 * q.stds, move.std))
+
+
 def nats(line: Line, beta: float) -> float:
     """Equation (3), by quadrature over y for each x_t and over x_t."""
     ahead = Line(line.weights, math.sqrt(1 - beta) * line.means, np.sqrt((1 - beta) * line.stds**2 + beta))
-    x = ahead.grid(OVER)
-    density = ahead.density(x)
-    share = density / density.sum()
+    x, share = quadrature(ahead)
     return float(share @ lost(posterior(line, beta, x)))
+
+
+def quadrature(line: Line) -> tuple[np.ndarray, np.ndarray]:
+    """Points x [OVER] and the share of x ~ line that each stands for."""
+    x = line.grid(OVER)
+    density = line.density(x)
+    return x, density / density.sum()
 
 
 def lost(q: Line) -> np.ndarray:
@@ -89,12 +103,12 @@ def small_steps(mixture: GaussianMixture, at: Level, betas: Sequence[float] = BE
     return [Loss(beta, nats(line, beta), math.ceil(math.log(4e-5) / math.log(1 - beta))) for beta in betas]
 
 
-def chain(mixture: GaussianMixture, schedule: Schedule, steps: int) -> float:
-    """Equation (4) for a run of so many moves down a schedule, to the data."""
-    path = make_path(schedule, "trailing", steps)
+def chain(mixture: GaussianMixture, path: Path, eta: float = 1.0) -> float:
+    """Equation (4) for a run down a path to the data, against the noising process of this eta."""
     total = start(Line.of(mixture, path.levels[0]))
     for cur, nxt in path:
-        total += nats(Line.of(mixture, nxt), 1 - (cur.alpha / nxt.alpha) ** 2)
+        x, share = quadrature(Line.of(mixture, cur))
+        total += float(share @ lost(backward(mixture, cur, nxt, x, eta)))
     return total
 
 

@@ -3,22 +3,23 @@
     DDPM forgets: each move draws fresh noise. Pearson's correlation of x_t and x_T is ρ = (alpha_T/alpha_t)·std(x_t)/std(x_T),
                   Spearman's, of their ranks, (6/π)·asin(ρ/2) where both are normal                                      (1)
     DDIM remembers: its walk is one-to-one, on a line even order-preserving: rank correlation 1                          (2)
-    q(x_{t-1} | x_t, x_0) = N(alpha'·x_0 + √(sigma'² − std²)·(x_t − alpha·x_0)/sigma, std²),                             (3)
-                      std = eta·(sigma'/sigma)·√(1 − alpha²/alpha'²)
 
 Sampling, both are Markov: each move reads x_t alone. (1) is the noising chain's own, walked backwards; (2) shows that DDIM draws
-nothing, no more. What is not Markov is the noising process that DDIM reverses, (3) with eta = 0 (2010.02502 §3.1): once x_t is
-known, x_{t-1} still tells of x_{t+1}. With eta = 1 it tells nothing. The law of every x_t is the same for all eta.
+nothing, no more. What is not Markov is the noising process that DDIM reverses, q(x_{t-1} | x_t, x_0) of forward (2) with eta = 0
+(2010.02502 §3.1): once x_t is known, x_{t-1} still tells of x_{t+1}. With eta = 1 it tells nothing. The law of every x_t is the
+same for all eta.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from core.assumptions.forward import weights
 from core.assumptions.line import Kolmogorov, Line, kolmogorov, over_runs, unit_noise
 from core.metrics import Interval
 from core.prediction import unconditional
@@ -61,22 +62,25 @@ def walks(mixture: GaussianMixture, schedule: Schedule, steps: int = STEPS, seed
     return Walks(tuple(path.levels[mark] for mark in marks), np.stack(x))
 
 
+def marks(schedule: Schedule) -> tuple[Level, ...]:
+    """Levels of a schedule at a few times, noisiest first."""
+    return tuple(schedule.at(float(t)) for t in np.linspace(0, len(schedule) - 1, MARKS).astype(int)[::-1])
+
+
 @one_thread()
-def noised(mixture: GaussianMixture, schedule: Schedule, eta: float, seed: int = 0) -> tuple[tuple[Level, ...], np.ndarray]:
-    """The noising process (3) of data points at a few levels, noisiest first, x [level, point]: it is drawn from its end."""
-    levels = tuple(schedule.at(float(t)) for t in np.linspace(0, len(schedule) - 1, MARKS).astype(int)[::-1])
-    noise = unit_noise(RUNS * POINTS, 1, seed=seed)
-    x0 = mixture.sample(RUNS * POINTS, torch.Generator().manual_seed(~seed & 0xFFFFFFFF))  # a seed that no noise has
+def noised(mixture: GaussianMixture, levels: Sequence[Level], eta: float, points: int = RUNS * POINTS, seed: int = 0) -> np.ndarray:
+    """The noising process of data points at levels, noisiest first, x [level, point]: it is drawn from its end, given x_0."""
+    noise = unit_noise(points, 1, seed=seed)
+    x0 = mixture.sample(points, torch.Generator().manual_seed(~seed & 0xFFFFFFFF))  # a seed that no noise has
     x = [levels[0].alpha * x0 + levels[0].sigma * noise(0)]
     for draw, (cur, nxt) in enumerate(itertools.pairwise(levels), 1):
-        std = eta * nxt.sigma / cur.sigma * (1 - (cur.alpha / nxt.alpha) ** 2) ** 0.5
-        eps = (x[-1] - cur.alpha * x0) / cur.sigma
-        x.append(nxt.alpha * x0 + (nxt.sigma**2 - std**2) ** 0.5 * eps + std * noise(draw))
-    return levels, torch.stack(x)[..., 0].numpy()
+        move = weights(cur, nxt, eta)
+        x.append(move.x0 * x0 + move.x * x[-1] + move.std * noise(draw))
+    return torch.stack(x)[..., 0].numpy()
 
 
 def beyond_the_last(x: np.ndarray) -> np.ndarray:
-    """Partial correlation of the states on both sides of each inner level of (3), given the state there, [level, run]: in a Markov
+    """Partial correlation of the states on both sides of each inner level, given the state there, [level, run]: in a Markov
     chain 0.
     """
     runs = x.reshape(len(x), RUNS, -1)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from core.assumptions.approximation import Trained
     from core.assumptions.closed_world import Heard, World
-    from core.assumptions.forward import Marginal, Off
+    from core.assumptions.forward import Marginal, Off, Posterior
+    from core.assumptions.likelihood import Bound
     from core.assumptions.moves import Left, Loss
     from core.assumptions.walks import Walks
     from core.perfect import Errors
@@ -50,7 +51,7 @@ def point(x: float, y: Interval | float) -> list[float | None]:
 
 
 def series(name: str, points: Iterable[tuple[float, Interval | float]], kind: str = "") -> dict[str, Any]:
-    """A curve; `kind` is how its line is drawn: "", second, third, fourth, dashed."""
+    """A curve; `kind` is how its line is drawn: "", second, third, fourth, dashed (grey, or "dashed first"), dots."""
     return {"name": name, "kind": kind, "points": [point(x, y) for x, y in points]}
 
 
@@ -65,10 +66,22 @@ def marginal_chart(found: Sequence[Marginal]) -> Chart:
     """Assumption 1, what justifies it."""
     return chart(
         "Justified: marginals in closed form", "From x₀ = 1: walked step by step (points) and computed at once (lines)",
-        axis("t"), axis("mean, spread of x_t"),
-        series("mean, walked", [(m.t, m.mean) for m in found], "dots"), series("α", [(m.t, m.alpha) for m in found]),
+        axis("t"), axis("mean, spread of xₜ"),
+        series("mean, walked", [(m.t, m.mean) for m in found], "dots"), series("α", [(m.t, m.alpha) for m in found], "dashed first"),
         series("spread, walked", [(m.t, m.std) for m in found], "dots second"),
-        series("σ", [(m.t, m.sigma) for m in found], "second"),
+        series("σ", [(m.t, m.sigma) for m in found], "dashed second"),
+    )  # fmt: skip
+
+
+def back_chart(found: Sequence[Posterior]) -> Chart:
+    """Assumption 1, what justifies it besides."""
+    names = ("weight of x₀", "weight of xₜ", "spread")
+    return chart(
+        "Justified: the step back in closed form", "q(xₜ₋₁ | xₜ, x₀) of two peaks, which are no Gaussian: fitted to pairs of the "
+        "walk (points), and by its formula (lines)", axis("t", log=True), axis("weights, spread of xₜ₋₁", low=0, high=1),
+        *(curve for part, (name, kind) in enumerate(zip(names, ("first", "second", "third"), strict=True)) for curve in (
+            series(f"{name}, fitted", [(one.t, one.fitted[part]) for one in found], f"dots {kind}"),
+            series(name, [(one.t, one.exact[part]) for one in found], f"dashed {kind}"))),
     )  # fmt: skip
 
 
@@ -113,14 +126,26 @@ def posterior_chart(y: np.ndarray, exact: np.ndarray, gaussian: np.ndarray, nats
     )  # fmt: skip
 
 
-def told_charts(found: Mapping[str, tuple[Sequence[Level], np.ndarray]]) -> Chart:
-    """Assumption 3, what limits it: partial correlations [level, run] of two noising processes at their inner levels."""
+def bound_chart(found: Sequence[Bound]) -> Chart:
+    """Assumption 3, what justifies it: the bound on whole paths against the sum of its steps' terms, for each eta."""
+    kinds = {1.0: ("η = 1, a Markov chain", "first"), 0.5: ("η = 0.5, none", "second")}
+    return chart(
+        "Justified: the bound is a sum over the steps", "KL of whole paths from Gaussian steps back, on paths that are drawn "
+        "(points); the sum of one term a step, each by itself (lines)", axis("T", log=True), axis("nats", log=True),
+        *(curve for eta, (name, kind) in kinds.items() for own in [[one for one in found if one.eta == eta]] for curve in (
+            series(f"{name}: whole paths", [(one.steps, one.path) for one in own], f"dots {kind}"),
+            series(f"{name}: sum of the steps", [(one.steps, one.terms) for one in own], f"dashed {kind}"))),
+    )  # fmt: skip
+
+
+def told_chart(levels: Sequence[Level], found: Mapping[str, np.ndarray]) -> Chart:
+    """Assumption 3, what limits it: partial correlations [level, run] of two noising processes at the inner levels."""
     return chart(
         "Limited: what a Markov chain cannot have",
         "Noising: correlation of x with x two marks on, once the x between them is known",
         axis("t"), axis("partial correlation", low=-1.05, high=0.5),
         *(series(name, [(at.t, over_runs(row)) for at, row in zip(levels[1:-1], rows, strict=True)], kind)
-          for (name, (levels, rows)), kind in zip(found.items(), ("", "second"), strict=True)),
+          for (name, rows), kind in zip(found.items(), ("", "second"), strict=True)),
     )  # fmt: skip
 
 

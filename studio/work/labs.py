@@ -5,16 +5,17 @@ Every generator yields Partial and returns the view that it came to. Each of the
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
-from core.assumptions import approximation, forward, moves, walks
+from core.assumptions import approximation, forward, likelihood, moves, walks
 from core.claims import CLAIMS, Finding
 from core.claims.table import number as said
 from core.errors import UserError
 from core.recipe import Recipe
-from core.schedules import CLEAN, make
+from core.schedules import CLEAN, make, make_path
 from core.toy import ring, two_peaks
 from studio.figures import labs as figures
 from studio.figures.run import duration
@@ -33,17 +34,20 @@ LINEAR = "linear"  # DDPM's own schedule, which the labs on exact models run on
 def gaussian_forward() -> Work:
     """Assumption 1."""
     schedule = make(LINEAR)
-    first = figures.marginal_chart(forward.marginals(schedule))
+    back = forward.posteriors(schedule, two_peaks())
+    first = [figures.marginal_chart(forward.marginals(schedule)), figures.back_chart(back)]
     found: list[forward.Off] = []
-    yield Partial({"charts": [first]}, "the forward chain is walked", 0.1)
+    yield Partial({"charts": first}, "the forward chain is walked", 0.1)
     for off in forward.off_symbols(schedule):
         found.append(off)
         part = len(found) / (2 * len(forward.STEPS))
-        yield Partial({"charts": [first, figures.symbols_chart(found)]}, f"{off.steps} steps of {off.sampler.upper()}", part)
+        yield Partial({"charts": [*first, figures.symbols_chart(found)]}, f"{off.steps} steps of {off.sampler.upper()}", part)
     ten = next(off for off in found if off.steps == 10)
-    return {"charts": [first, figures.symbols_chart(found)],
+    least = min(1.0, min(one.left.p for one in back) * len(back))
+    return {"charts": [*first, figures.symbols_chart(found)],
             "line": f"At 10 steps {100 * ten.share.value:.0f} % of DDIM's samples are no symbol; at {found[-1].steps} steps "
-                    f"{100 * found[-1].share.value:.0f} %. The noise is Gaussian, the data need not be."}  # fmt: skip
+                    f"{100 * found[-1].share.value:.0f} %. The noise is Gaussian, the data need not be: given x₀ of two peaks, "
+                    f"no step back differs from a Gaussian (p = {least:.2f} over all t)."}  # fmt: skip
 
 
 def small_steps() -> Work:
@@ -56,7 +60,7 @@ def small_steps() -> Work:
     first = figures.loss_chart(losses)
     yield Partial({"charts": [first, *figures.moves_chart(clean, [])[:1]]}, "one step at every β", 0.1)
     for steps in moves.STEPS:
-        chains.append((steps, moves.chain(mixture, schedule, steps)))
+        chains.append((steps, moves.chain(mixture, make_path(schedule, "trailing", steps))))
         view = {"charts": [first, *figures.moves_chart(clean, chains)]}
         yield Partial(view, f"a chain of {steps} steps", len(chains) / len(moves.STEPS))
     grown = f"From β = {clean[0].beta:g} to {clean[-1].beta:g} the loss grows {said(clean[-1].nats / clean[0].nats)} times. "
@@ -66,16 +70,25 @@ def small_steps() -> Work:
 def markov() -> Work:
     """Assumption 3."""
     schedule, mixture = make(LINEAR), two_peaks()
-    yield Partial({}, "walking both ways", 0.1)
-    made = walks.walks(mixture, schedule)
+    yield Partial({}, "walking both ways", 0)
+    made, levels = walks.walks(mixture, schedule), walks.marks(schedule)
     formula = [walks.forgetting(mixture, made.levels[0], at) for at in made.levels]
-    noised = {name: walks.noised(mixture, schedule, eta) for name, eta in (("DDPM's noising", 1.0), ("DDIM's, η = 0", 0.0))}
-    told = {name: (levels, walks.beyond_the_last(x)) for name, (levels, x) in noised.items()}
-    charts = [figures.told_charts(told), *figures.walks_charts(made, formula)]
+    noised = {name: walks.noised(mixture, levels, eta) for name, eta in (("DDPM's noising", 1.0), ("DDIM's, η = 0", 0.0))}
+    told = figures.told_chart(levels, {name: walks.beyond_the_last(x) for name, x in noised.items()})
+    rest, bounds = figures.walks_charts(made, formula), list[likelihood.Bound]()
+    view: View = {}
+    for steps, eta in itertools.product(likelihood.STEPS, likelihood.ETAS):
+        bounds.append(likelihood.bound(mixture, schedule, steps, eta))
+        view = {"charts": [figures.bound_chart(bounds), told, *rest]}
+        part = len(bounds) / len(likelihood.STEPS) / len(likelihood.ETAS)
+        yield Partial(view, f"paths of {steps} steps, η = {eta:g}", part)
     least = min(made.apart(level).p for level in range(len(made.levels))) * len(made.levels)
-    return {"charts": charts,
-            "line": f"{made.x.shape[2]} walks each. No distribution differs (p = {min(1, least):.2f} over all t), and yet DDIM "
-                                      "keeps the order of its start to the end while DDPM forgets it."}  # fmt: skip
+    chain, other = (next(one for one in bounds if (one.steps, one.eta) == (10, eta)) for eta in likelihood.ETAS)
+    return view | {
+        "line": f"Ten steps: the bound on whole paths is {chain.path.value:.2f} nats and the sum over the steps {chain.terms:.2f}; "
+                f"with η = {other.eta:g}, no Markov chain, {other.path.value:.2f} and {other.terms:.2f}. No distribution differs "
+                f"(p = {min(1, least):.2f} over all t), and yet DDIM keeps the order of its start while DDPM forgets it."
+    }  # fmt: skip
 
 
 def gaussian_reverse() -> Work:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from core.assumptions import approximation, closed_world, forward, moves, walks
+from core.assumptions import approximation, closed_world, forward, moves
 from core.assumptions.line import Line, difference, kolmogorov, over_runs, wasserstein
 from core.metrics import Interval
 from core.perfect import Perfect
 from core.pipeline import TextToImage, load_pipeline
 from core.prediction import unconditional
-from core.schedules import CLEAN, Level, make
+from core.schedules import CLEAN, make, make_path
 from core.toy import GaussianMixture, ring, two_peaks
 from tests.core.tiny import write_tiny
 
@@ -73,6 +73,26 @@ def test_walking_the_forward_chain_gives_its_closed_form() -> None:
     assert np.mean(hits) > 0.8  # 95 % intervals, along one walk
 
 
+@pytest.mark.parametrize(("t", "before"), [(999, 998), (500, 100), (1, 0)])
+def test_the_step_back_is_bayes_rule_on_a_grid(t: int, before: int) -> None:
+    cur, nxt = SCHEDULE.at(t), SCHEDULE.at(before)
+    move, x0, beta = forward.weights(cur, nxt), 0.7, 1 - (cur.alpha / nxt.alpha) ** 2
+    x = cur.alpha * x0 + 1.5 * cur.sigma
+    y = nxt.alpha * x0 + nxt.sigma * np.linspace(-12, 12, 200_001)
+    p = np.exp(-(((y - nxt.alpha * x0) / nxt.sigma) ** 2) / 2 - (x - np.sqrt(1 - beta) * y) ** 2 / (2 * beta))
+    mean = (p @ y) / p.sum()
+    assert move.x0 * x0 + move.x * x == pytest.approx(mean, abs=1e-9)
+    assert move.std == pytest.approx(np.sqrt(p @ (y - mean) ** 2 / p.sum()), rel=1e-6)
+    assert move.x == pytest.approx(np.sqrt(1 - beta) * nxt.sigma**2 / cur.sigma**2)  # as DDPM writes it
+
+
+def test_what_is_fitted_to_the_walk_is_the_closed_form_and_leaves_a_gaussian() -> None:
+    found = forward.posteriors(SCHEDULE, two_peaks())
+    hits = [each.low <= exact <= each.high for one in found for each, exact in zip(one.fitted, one.exact, strict=True)]
+    assert np.mean(hits) > 0.85 and min(one.left.p for one in found) * len(found) > 0.01
+    assert found[0].t == 1 and found[-1].t == 999
+
+
 def test_few_steps_miss_the_symbols_and_many_hit_them() -> None:
     few, many = forward.off_symbols(SCHEDULE, ["ddim"], (3, 60))
     assert few.share.low > 0.5 and many.share.value < 0.01
@@ -121,7 +141,7 @@ def test_the_quadrature_has_converged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_chain_of_more_moves_loses_less() -> None:
-    found = [moves.chain(two_peaks(), SCHEDULE, steps) for steps in (2, 10, 50)]
+    found = [moves.chain(two_peaks(), make_path(SCHEDULE, "trailing", steps)) for steps in (2, 10, 50)]
     assert found[0] > 3 * found[1] > 9 * found[2] > 0
 
 
@@ -132,75 +152,22 @@ def test_a_chain_to_one_gaussian_loses_what_its_start_does_and_no_more() -> None
     normal = torch.distributions.Normal
     wanted = float(torch.distributions.kl_divergence(normal(torch.tensor(mean).double(), torch.tensor(variance).double().sqrt()),
                                                      normal(torch.tensor(0.0).double(), torch.tensor(1.0).double())))  # fmt: skip
-    assert wanted > 1e-6 and moves.chain(one, SCHEDULE, 10) == pytest.approx(wanted, abs=1e-7)
+    assert wanted > 1e-6 and moves.chain(one, make_path(SCHEDULE, "trailing", 10)) == pytest.approx(wanted, abs=1e-7)
     assert moves.start(Line.of(one, CLEAN)) == pytest.approx((1.5**2 + 0.4**2 - 1) / 2 - math.log(0.4), rel=1e-4)
 
 
-# ------------------------------------------------------------------------------------------------- 3: the walks
-
-
-@pytest.fixture(scope="module")
-def made() -> walks.Walks:
-    return walks.walks(two_peaks(), SCHEDULE)
-
-
-def test_both_walks_visit_the_same_laws(made: walks.Walks) -> None:
-    found = [made.apart(level).p for level in range(len(made.levels))]
-    assert min(found) * len(found) > 0.01
-
-
-def test_ddim_keeps_the_order_on_a_line_and_ddpm_forgets_as_the_closed_form_says(made: walks.Walks) -> None:
-    assert all(made.memory(1, level).low > 0.999 for level in range(len(made.levels)))
-    start = made.levels[0]
-    for level, at in enumerate(made.levels):
-        assert made.memory(0, level).value == pytest.approx(walks.forgetting(two_peaks(), start, at), abs=0.12)
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_every_noising_process_has_the_laws_of_the_schedule(eta: float) -> None:
-    levels, x = walks.noised(two_peaks(), SCHEDULE, eta)
-    for at, points in zip(levels, x, strict=True):
-        line = Line.of(two_peaks(), at)
-        share = line.cdf(np.sort(points))
-        assert np.abs(share - (np.arange(len(share)) + 0.5) / len(share)).max() < 1.95 / len(share) ** 0.5  # 1 in 1000 by chance
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_what_the_state_before_tells_is_the_partial_correlation_of_the_closed_form_covariance(eta: float) -> None:
-    """x_t = alpha·x_0 + sigma·(noise), and from level to level the noise is kept by the share c = √(1 − std²/sigma'²)."""
-    levels, x = walks.noised(two_peaks(), SCHEDULE, eta)
-    found = [over_runs(row) for row in walks.beyond_the_last(x)]
-    spread = Line.of(two_peaks(), CLEAN).variance
-
-    def kept(cur: Level, nxt: Level) -> float:
-        return float((1 - (eta / cur.sigma) ** 2 * (1 - (cur.alpha / nxt.alpha) ** 2)) ** 0.5)
-
-    for index, one in enumerate(found, 1):
-        a, b, c = three = levels[index - 1 : index + 2]
-        noise = np.eye(3)
-        noise[0, 1] = noise[1, 0] = kept(a, b)
-        noise[1, 2] = noise[2, 1] = kept(b, c)
-        noise[0, 2] = noise[2, 0] = kept(a, b) * kept(b, c)
-        alpha, sigma = (np.array([getattr(level, name) for level in three]) for name in ("alpha", "sigma"))
-        cov = spread * np.outer(alpha, alpha) + noise * np.outer(sigma, sigma)
-        inverse = np.linalg.pinv(cov, hermitian=True) if eta else None
-        wanted = -1 if inverse is None else -inverse[0, 2] / np.sqrt(inverse[0, 0] * inverse[2, 2])
-        assert one.value == pytest.approx(wanted, abs=0.1)
-
-
-def test_the_walk_knows_a_gaussian_that_is_forgotten_exactly() -> None:
-    one = GaussianMixture.of([[0.0]], [1.0])  # q(x_t) is N(0, 1) at every level
-    at = SCHEDULE.at(500)
-    pearson = walks.forgetting(one, SCHEDULE.at(999), at)
-    assert 2 * np.sin(np.pi / 6 * pearson) == pytest.approx(SCHEDULE.at(999).alpha / at.alpha)
-    assert walks.forgetting(one, at, at) == pytest.approx(1)
-
-
-def test_the_rank_correlation_of_normal_pairs_is_the_formula_of_pearsons() -> None:
-    random, rho = np.random.default_rng(0), 0.6
-    a, b = random.normal(size=(2, 100_000))
-    found = walks.rank_correlation(a, rho * a + (1 - rho**2) ** 0.5 * b)
-    assert found == pytest.approx(6 / np.pi * np.arcsin(rho / 2), abs=0.006) and found < rho - 0.01
+def test_a_chains_moves_are_the_forward_chains_turned_round() -> None:
+    """Through x_0, by the closed form given it, and through x_{t-1}'s own law: two ways to q(x_{t-1} | x_t)."""
+    path, x = make_path(SCHEDULE, "trailing", 5), np.linspace(-2, 2, 9)
+    for cur, nxt in path:
+        y = np.linspace(-3, 3, 61)[:, None]
+        through, own = (moves.backward(two_peaks(), cur, nxt, x),
+                        moves.posterior(Line.of(two_peaks(), nxt), 1 - (cur.alpha / nxt.alpha) ** 2, x))  # fmt: skip
+        for row in range(len(x)):
+            one, other = (Line(*(part[row] for part in q)).density(y[:, 0]) for q in (through, own))
+            assert np.allclose(one, other, rtol=1e-6, atol=1e-9)
+    steps = sum(moves.nats(Line.of(two_peaks(), nxt), 1 - (cur.alpha / nxt.alpha) ** 2) for cur, nxt in path)
+    assert moves.chain(two_peaks(), path) == pytest.approx(moves.start(Line.of(two_peaks(), path.levels[0])) + steps)
 
 
 # ------------------------------------------------------------------------------------------------- 4: Gaussian moves

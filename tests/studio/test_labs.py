@@ -79,9 +79,12 @@ def test_the_first_lab_shows_justification_and_limitation(monkeypatch: pytest.Mo
     monkeypatch.setattr(forward, "STEPS", (3, 10, 40))
     monkeypatch.setattr(forward.off_symbols, "__defaults__", (("ddim", "ddpm"), (3, 10, 40), 0))
     seen, view = shown(lab_work.gaussian_forward())
-    justified, limited = view["charts"]
+    justified, back, limited = view["charts"]
     assert len(seen) == 7 and [event.part for event in seen] == sorted(event.part for event in seen)
     assert all(low <= value <= high for _, value, low, high in intervals(justified, "mean, walked"))
+    for name in ("weight of x₀", "weight of xₜ", "spread"):
+        pairs = zip(intervals(back, f"{name}, fitted"), intervals(back, name), strict=True)
+        assert np.mean([low <= wanted <= high for (_, _, low, high), (_, wanted, *_) in pairs]) > 0.8
     off = [value for _, value, *_ in intervals(limited, "DDIM")]
     assert off == sorted(off, reverse=True) and off[0] > 0.9 and off[-1] < 0.05
     assert "At 10 steps" in view["line"]
@@ -98,8 +101,13 @@ def test_small_steps_show_the_loss_the_price_and_the_chain(monkeypatch: pytest.M
 
 
 def test_the_walks_differ_in_memory_only() -> None:
-    _, view = shown(lab_work.markov())
-    told, same, memory, tracks = view["charts"]
+    seen, view = shown(lab_work.markov())
+    assert [event.part for event in seen] == sorted(event.part for event in seen)
+    bound, told, same, memory, tracks = view["charts"]
+    chain, other = (zip(intervals(bound, f"{name}: whole paths"), intervals(bound, f"{name}: sum of the steps"), strict=True)
+                    for name in ("η = 1, a Markov chain", "η = 0.5, none"))  # fmt: skip
+    assert np.mean([low <= terms <= high for (_, _, low, high), (_, terms, *_) in chain]) >= 0.5
+    assert all(low > terms for (_, _, low, _), (_, terms, *_) in other)
     assert all(value < -0.99 for _, value, *_ in intervals(told, "DDIM's, η = 0"))
     assert all(abs(value) < 0.1 for _, value, *_ in intervals(told, "DDPM's noising"))
     critical = intervals(same, "5 % by chance")[0][1]
