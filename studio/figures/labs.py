@@ -67,7 +67,8 @@ def marginal_chart(found: Sequence[Marginal]) -> Chart:
     return chart(
         "Justified: marginals in closed form", "From x₀ = 1: walked step by step (points) and computed at once (lines)",
         axis("t"), axis("mean, spread of xₜ"),
-        series("mean, walked", [(m.t, m.mean) for m in found], "dots"), series("α", [(m.t, m.alpha) for m in found], "dashed first"),
+        series("mean, walked", [(m.t, m.mean) for m in found], "dots"),
+        series("α", [(m.t, m.alpha) for m in found], "dashed first"),
         series("spread, walked", [(m.t, m.std) for m in found], "dots second"),
         series("σ", [(m.t, m.sigma) for m in found], "dashed second"),
     )  # fmt: skip
