@@ -148,8 +148,11 @@ class Engine:
             if self._closed:
                 raise UserError("The studio is shutting down; start it again, and your settings are still here.")
             waiting = [other for other in self._waiting if not other.stopped]
+            at_work = [other for group in self._running for other in group if not other.stopped and not other.ended]
             if any(other.visitor == job.visitor for other in waiting):
                 raise UserError("You have something waiting already; stop it, or let it finish first.")
+            if sum(other.visitor == job.visitor for other in at_work) > 1:  # a long one, and a short one that passes it
+                raise UserError("You have two things at work already; stop them, or let one finish first.")
             if len(waiting) >= self._most_waiting:
                 raise UserError(f"{len(waiting)} people are waiting already; try again in a minute.")
             if sum(other.address == job.address for other in waiting) >= MOST_AT_ONE_ADDRESS:

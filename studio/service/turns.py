@@ -1,7 +1,8 @@
 """Whose turn it is: who is run together, who may pass a long job, and how much is ahead of everybody. Pure functions of jobs.
 
 Turns follow the order of asking. Recipes of one kind that wait behind the first are taken along while there is room; whoever
-waits for the very same recipe takes no room at all. Between two steps of a long job a short one may pass.
+waits for the very same recipe takes no room at all. Between two steps of a long job a short one may pass, whoever asks: a picture
+beside one's own race waits no longer than anybody's, and takes the place of what may wait behind it.
 """
 
 from __future__ import annotations

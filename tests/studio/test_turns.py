@@ -97,6 +97,20 @@ def test_a_picture_need_not_wait_for_the_end_of_a_race(pipe, engine):
     assert isinstance(last(long), Stopped)
 
 
+def test_a_visitors_own_picture_passes_their_own_race_and_a_third_job_has_to_wait(pipe, engine):
+    pipe.seconds = 0.02
+    long = engine.compute(race(engine, 300), "one", 300 * ONE)
+    eventually(lambda: pipe.log)
+    picture = engine.submit(Recipe(prompt="a picture", steps=40), "one")
+    eventually(lambda: any(prompt == "a picture" for prompt, *_ in pipe.log))
+    with pytest.raises(UserError, match="two things at work already"):
+        engine.submit(Recipe(prompt="one more"), "one")
+    assert isinstance(last(picture), Done) and not long.ended
+    assert isinstance(last(engine.submit(Recipe(prompt="one more"), "one")), Done) and not long.ended
+    engine.stop("one")
+    assert isinstance(last(long), Stopped)
+
+
 def test_a_long_recipe_makes_way_too_and_comes_to_the_same_end(pipe, engine):
     pipe.seconds = 0.005
     long = engine.submit(Recipe(prompt="a thousand steps", steps=300), "one")
