@@ -3,10 +3,14 @@
     error(n) = ‖x_n − x*‖/‖x*‖,   x* where a very fine solve from the same noise ends                               (1)
     log error ≈ log c − order·log NFE   over the finest runs                                                        (2)
     distance(n) = mean over directions u of ∫ |F_u⁻¹(q) − G_u⁻¹(q)| dq,   F_u, G_u the laws of x·u                   (3)
+    log error as noise i tells it:  log error + ½(d_i²/mean d² − r_i²/mean r²),   d_i = ‖x_n − x*‖,  r_i = ‖x*‖      (4)
 
 Every run goes down the same way, from one ratio of noise to signal to another above 0, so that nothing but the size of its
 steps differs. A sampler that draws fresh noise ends nowhere in particular, and (1) says nothing of it: on an exact mixture
 (3) tells how far the points that it makes are from the mixture's own, whose law along any direction is known.
+
+The norms of (1) are over all starting noises together. What one noise more or less would change is (4), whose mean is the log
+error itself: with Student's law over the noises it gives the interval of an error and, as (2) is linear in it, of an order.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.assumptions.line import over_runs
 from core.errors import UserError
+from core.metrics import Interval
 from core.noise import normal
 from core.prediction import Denoiser, unconditional
 from core.recipe import Recipe
@@ -35,24 +41,34 @@ FINE = "dpm_solver_3"  # the sampler whose fine solve counts as the truth: no mu
 FINE_STEPS, FINE_STEPS_ON_NETWORK = 1000, 100
 NOISE_FLOOR = 1e-12  # relative errors below are rounding
 FITTED = 3  # how many of the finest runs (2) goes through
+SETS = 4  # of points, over which (3) has its interval
 THREADS = torch.get_num_threads()  # of one operation, before anybody changes it
 
 
 class Point(NamedTuple):
-    """One run: what it cost in network evaluations, and how far from the truth it ended."""
+    """One run: what it cost in network evaluations, how far from the truth it ended, and the log of that as each noise tells it."""
 
     sampler: str
     steps: int
     nfe: int
     error: float
+    logs: tuple[float, ...] = ()
+
+    @property
+    def interval(self) -> Interval:
+        """The error at 95 % over the noises, even in its logarithm; of a single noise there is none (NaN)."""
+        log = over_runs(self.logs or (math.nan,))
+        return Interval(self.error, math.exp(log.low), math.exp(log.high))
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Equation (2): the order, and the line's error at one evaluation."""
+    """Equation (2): the order with its interval at 95 % over the noises (NaN for one), and the line's error at one evaluation."""
 
     order: float
     scale: float
+    low: float = math.nan
+    high: float = math.nan
 
     def at(self, nfe: float) -> float:
         """The error that the line has at so many evaluations."""
@@ -82,13 +98,23 @@ def relative_error(x: Tensor, truth: Tensor) -> float:
     return float((x.double() - truth.double()).norm() / truth.double().norm())
 
 
+def by_noise(x: Tensor, truth: Tensor) -> tuple[float, ...]:
+    """Equation (4) for ends [N, ...] of N noises; NaN where nothing differs from the truth."""
+    off, size = ((each.double().flatten(1) ** 2).sum(1) for each in (x.double() - truth.double(), truth))
+    return tuple((math.log(relative_error(x, truth) or math.nan) + (off / off.mean() - size / size.mean()) / 2).tolist())
+
+
 def fitted(points: Sequence[Point]) -> Fit | None:
     """Equation (2) through the finest runs of one sampler; None while there are fewer than two above rounding."""
-    good = sorted((p.nfe, p.error) for p in points if math.isfinite(p.error) and p.error > NOISE_FLOOR)[-FITTED:]
-    if len({nfe for nfe, _ in good}) < 2:
+    good = sorted((p for p in points if math.isfinite(p.error) and p.error > NOISE_FLOOR), key=lambda p: p.nfe)[-FITTED:]
+    if len({p.nfe for p in good}) < 2:
         return None
-    slope, start = np.polyfit(np.log([nfe for nfe, _ in good]), np.log([error for _, error in good]), 1)
-    return Fit(-float(slope), float(math.exp(start)))
+    evaluations = np.log([p.nfe for p in good])
+    slope, start = np.polyfit(evaluations, np.log([p.error for p in good]), 1)
+    if not all(p.logs for p in good):
+        return Fit(-float(slope), float(math.exp(start)))
+    order = over_runs(-np.polyfit(evaluations, np.array([p.logs for p in good]), 1)[0])  # of each noise
+    return Fit(-float(slope), float(math.exp(start)), order.low, order.high)
 
 
 # ------------------------------------------------------------------------------------------------- on exact mixtures
@@ -146,7 +172,7 @@ def race(
         path = make_path(schedule, sigmas=ladder(count, *ends(schedule)))
         for name in samplers:
             x, nfe = solve(denoise, path, name, noise)
-            yield Point(name, count, nfe, relative_error(x, end))
+            yield Point(name, count, nfe, relative_error(x, end), by_noise(x, end))
 
 
 def distances(
@@ -154,19 +180,23 @@ def distances(
     schedule: Schedule,
     samplers: Sequence[str],
     steps: Sequence[int] = STEPS,
-    points: int = 2000,
+    points: int = 1000,
     seed: int = 0,
 ) -> Iterator[Point]:
-    """Equation (3) for every sampler and number of steps: how far the points it makes are from the mixture's own."""
-    noise, denoise = PointNoise(points, mixture.means.shape[1], seed), unconditional(mixture)
+    """Equation (3) for every sampler and number of steps: how far the points it makes are from the mixture's own.
+
+    It is the geometric mean over SETS of so many points, each of noises of its own.
+    """
+    noise, denoise = PointNoise(SETS * points, mixture.means.shape[1], seed), unconditional(mixture)
     for count in sorted(steps):
         path = make_path(schedule, sigmas=ladder(count, *ends(schedule)))
         for name in samplers:
             x, nfe = solve(denoise, path, name, noise)
-            yield Point(name, count, nfe, distance(x, mixture, path.levels[-1]))
+            logs = tuple(math.log(distance(each, mixture, path.levels[-1])) for each in x.chunk(SETS))
+            yield Point(name, count, nfe, math.exp(np.mean(logs)), logs)
 
 
-def floor(mixture: GaussianMixture, at: Level, points: int = 2000, seed: int = 0) -> float:
+def floor(mixture: GaussianMixture, at: Level, points: int = 1000, seed: int = 0) -> float:
     """Equation (3) of so many points of the mixture itself: what no sampler gets below but by luck."""
     generator = torch.Generator().manual_seed(seed)
     x0 = mixture.sample(points, generator)

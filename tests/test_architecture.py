@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "core.footprint": {"core.nets", "core.recipe", "core.sampling"},
     "core.judge": {"core.nets", "core.schedules"},
     "core.extras": {"core.nets", "core.schedules", "core.checkpoints", "core.judge", "core.metrics"},
-    "core.tradeoff": {f"core.{name}" for name in ["schedules", "prediction", "noise", "sampling", "samplers", "toy", "recipe"]},
+    "core.tradeoff": {f"core.{name}" for name in ["schedules", "prediction", "noise", "sampling", "samplers", "toy", "recipe",
+                                                  "metrics", "assumptions.line"]},
     "core.checkpoints": {"core.nets", "core.schedules"},  # what a scheduler config says becomes a Schedule
     "core.training": {"core.nets", "core.schedules", "core.prediction", "core.metrics"},
     "core.pipeline": {"core"},

@@ -2,6 +2,7 @@
 // Words go in as textContent only; addresses come from the server and begin with "?".
 
 const few = (number) => (Math.abs(number) < 0.001 && number ? number.toExponential(1) : Number(number.toPrecision(3)).toString());
+const certain = (value, between, said) => said(value) + (between ? ` [${between.map(said).join(", ")}]` : "");
 const linked = (parent, address) => {
   const node = make("a", "", parent);
   if (address && address.startsWith("?")) node.href = address;
@@ -39,7 +40,7 @@ function logChart(panel, lines, floor, title, said, opens) {
   const points = lines.flatMap((line) => line.points).filter((point) => point.error > 0);
   if (!points.length) return;
   const xs = points.map((point) => Math.log10(point.nfe));
-  const ys = points.map((point) => Math.log10(point.error)).concat(floor ? [Math.log10(floor)] : []);
+  const ys = points.flatMap((point) => [point.error, ...(point.between || [])]).concat(floor || []).filter((y) => y > 0).map(Math.log10);
   const pad = (values) => [Math.min(...values) - 0.12, Math.max(...values) + 0.12];
   const [x0, x1] = pad(xs), [y0, y1] = pad(ys);
   const x = (nfe) => MARGIN.left + ((Math.log10(nfe) - x0) / (x1 - x0)) * (width - MARGIN.left - MARGIN.right);
@@ -65,8 +66,11 @@ function logChart(panel, lines, floor, title, said, opens) {
   }
   draw("text", { x: (MARGIN.left + width) / 2, y: height - 6, "text-anchor": "middle", class: "title" }, svg, "network evaluations (NFE)");
   if (floor) {
-    draw("line", { class: "floor", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(floor), y2: y(floor) }, svg);
-    draw("text", { class: "floor", x: width - MARGIN.right, y: y(floor) - 6, "text-anchor": "end" }, svg, "chance alone");
+    const [chance, low, high] = floor, side = { x1: MARGIN.left, x2: width - MARGIN.right };
+    const end = low > 0 ? y(low) : height - MARGIN.bottom;
+    draw("rect", { class: "floor", x: side.x1, width: side.x2 - side.x1, y: y(high), height: end - y(high) }, svg);
+    draw("line", { class: "floor", ...side, y1: y(chance), y2: y(chance) }, svg);
+    draw("text", { class: "floor", x: side.x1 + 6, y: y(high) - 6 }, svg, "chance alone");
   }
   for (const line of lines) {
     const group = draw("g", { class: "series", style: `--tint: ${line.colour}`, "data-name": line.name }, svg);
@@ -77,7 +81,8 @@ function logChart(panel, lines, floor, title, said, opens) {
       draw("line", { class: "fit", x1: x(a), y1: y(b), x2: x(c), y2: y(d) }, group);
     }
     for (const point of line.points.filter((one) => one.error > 0)) {
-      const words = `${line.label}, ${point.steps} steps: ${point.nfe} NFE, error ${few(point.error)}`;
+      if (point.between) draw("line", { class: "whisker", x1: x(point.nfe), x2: x(point.nfe), y1: y(point.between[0]), y2: y(point.between[1]) }, group);
+      const words = `${line.label}, ${point.steps} steps: ${point.nfe} NFE, error ${certain(point.error, point.between, few)}`;
       const anchor = draw("a", { "aria-label": `${words}. A click opens ${opens} in Denoise.`, target: "_blank" }, group);
       if (point.link.startsWith("?")) anchor.setAttribute("href", point.link);
       draw("circle", { cx: x(point.nfe), cy: y(point.error), r: 4.5 }, anchor);
@@ -95,7 +100,7 @@ function legend(panel, lines, said) {
     item.style.setProperty("--tint", line.colour);
     make("b", line.dashed ? "dashed" : "", item);
     make("span", "label", item, line.label);
-    if (line.fit) make("span", "order", item, `order ${line.fit.order.toFixed(2)} (declared ${line.declared})`);
+    if (line.fit) make("span", "order", item, `order ${certain(line.fit.order, line.fit.between, (one) => one.toFixed(2))} (declared ${line.declared})`);
     item.addEventListener("pointerenter", () => said("", line.name));
     item.addEventListener("pointerleave", () => said("", ""));
   }
@@ -110,7 +115,7 @@ function table(root, lines, opens) {
   for (const line of lines) {
     for (const point of line.points) {
       const row = make("tr", "", rows);
-      for (const word of [line.label, point.steps, point.nfe, few(point.error)]) make("td", "", row, word);
+      for (const word of [line.label, point.steps, point.nfe, certain(point.error, point.between, few)]) make("td", "", row, word);
       Object.assign(linked(make("td", "", row), point.link), { textContent: "open in Denoise", title: `Opens ${opens}` });
     }
   }
@@ -132,7 +137,7 @@ function panel(root, name, title, note, lines, floor, opens) {
 }
 
 function showRace(root, value) {
-  anew(root, [value.on, value.lines, value.apart, value.floor], () => drawRace(root, value));
+  anew(root, [value.on, value.lines, value.apart, value.floor, value.left], () => drawRace(root, value));
   status(root, value);
 }
 
@@ -148,6 +153,7 @@ function drawRace(root, value) {
   if (lines.length) panel(panels, "still", "Deterministic: error against NFE", against, lines, null, opens);
   if (!lines.length && !apart.length) make("div", "empty", panels);
   if (apart.length) panel(panels, "moved", "Stochastic: distance of the made points from the data", "mean Wasserstein distance along 16 directions", apart, value.floor, opens);
+  if (value.left) make("p", "left", root, value.left);
   root.querySelectorAll("details").forEach((node, index) => (node.open = Boolean(open[index])));
 }
 

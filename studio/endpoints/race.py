@@ -15,7 +15,7 @@ from studio.service.engine import Engine
 from studio.service.jobs import Done, Failed, Stopped
 from studio.widgets import controls
 from studio.widgets.status import followed
-from studio.work.contests import MODEL, PLANAR, race_work
+from studio.work.contests import COARSE, MODEL, PLANAR, noises_allowed, race_work
 
 
 def endpoint(engine: Engine) -> Callable[..., Any]:
@@ -29,33 +29,39 @@ def endpoint(engine: Engine) -> Callable[..., Any]:
         on: Literal[(*PLANAR, MODEL)] = "ring",  # type: ignore[valid-type]
         samplers: list[str] | None = None,
         steps: list[int] | None = None,
+        noises: int | None = None,
         **fields: Any,
     ) -> AsyncIterator[Any]:
         """Race diffusion samplers: error against network evaluations, with the order of convergence that fits.
 
         Args:
             on: An exact two-dimensional mixture (seconds), or "model" for the loaded model (minutes).
-            samplers: Ids of samplers; nothing for all. On the model only deterministic ones are compared.
+            samplers: Ids of samplers; nothing for all. On the model only deterministic ones are compared, and left_out says why.
             steps: How many steps each of them takes, in turn; nothing for 5 to 320, on the model 5 to 40.
+            noises: How many starting noises a race on the model has, from the seed on; nothing for 4, or fewer of large pictures.
             fields: Those of Recipe; they count on the model.
 
         Returns:
-            points with sampler, steps, nfe and error; orders, measured and declared; before, where it stands.
+            points with sampler, steps, nfe, error and its interval; orders, measured with their interval and declared; left_out;
+            before, where it stands.
         """
-        counts = steps or ([5, 10, 20, 40] if on == MODEL else list(STEPS))
+        counts = steps or list(COARSE if on == MODEL else STEPS)
+        noises = noises_allowed(engine) if noises is None else noises
         recipe, _ = await asked(engine, fields)
-        work, cost = race_work(engine, on, samplers or list(SAMPLERS), counts, recipe)
+        work, cost = race_work(engine, on, samplers or list(SAMPLERS), counts, noises, recipe)
         with engine.compute(work, controls.visitor(request), cost) as job:
             async for event, view in followed(job, {}, lambda value: value[0]):
                 if isinstance(event, (Failed, Stopped)):
                     raise UserError(event.sentence if isinstance(event, Failed) else "Stopped on request.")
-                yield race_answer(event.value[1]) if isinstance(event, Done) else view.get("status", {})
+                yield race_answer(*event.value) if isinstance(event, Done) else view.get("status", {})
 
     return sampler_race
 
 
-def race_answer(points: list[Point]) -> dict[str, Any]:
+def race_answer(view: dict[str, Any], points: list[Point]) -> dict[str, Any]:
     """A finished race as the endpoint tells it."""
     made = figures.lines(points, lambda *_: "")
-    orders = {line["name"]: {"measured": line["fit"] and line["fit"]["order"], "declared": line["declared"]} for line in made}
-    return {"state": "done", "points": [point._asdict() for point in points], "orders": orders}
+    orders = {line["name"]: {"measured": line["fit"] and line["fit"]["order"], "between": line["fit"] and line["fit"]["between"],
+                             "declared": line["declared"]} for line in made}  # fmt: skip
+    return {"state": "done", "points": [figures.numbers_of(point) for point in points], "orders": orders,
+            "left_out": view.get("left", "")}  # fmt: skip

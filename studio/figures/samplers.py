@@ -9,11 +9,13 @@ import csv
 import functools
 import io
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from core.metrics import Interval
 from core.sampling import SAMPLERS
 from core.toy import TOYS
 from core.tradeoff import Fit, Point, fitted
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 # Eleven that are told apart on light and on dark; samplers beyond begin again, and every line bears its name.
 COLOURS = ("#6366f1", "#94a3b8", "#f97316", "#d946ef", "#14b8a6", "#84cc16", "#0ea5e9", "#e11d48", "#a16207", "#8b5cf6", "#059669")
 LARGEST = 256  # pixels of a picture in a grid
+POINT = (*Point._fields[:4], "low", "high")
 Link = Callable[[str, int], str]  # sampler, steps -> the address that opens such a run
 
 
@@ -47,7 +50,8 @@ def lines(points: Iterable[Point], link: Link) -> list[dict[str, Any]]:
         fit = None if entry.stochastic else fitted(own)
         found.append({
             "name": name, "label": entry.label, "colour": colour(name), "declared": entry.order, "dashed": entry.stochastic,
-            "points": [{"steps": p.steps, "nfe": p.nfe, "error": p.error, "link": link(name, p.steps)} for p in own],
+            "points": [{"steps": p.steps, "nfe": p.nfe, "error": p.error, "between": between(p.interval),
+                        "link": link(name, p.steps)} for p in own],
             "fit": None if fit is None else fit_view(fit, own),
         })  # fmt: skip
     return found
@@ -56,7 +60,19 @@ def lines(points: Iterable[Point], link: Link) -> list[dict[str, Any]]:
 def fit_view(fit: Fit, points: Sequence[Point]) -> dict[str, Any]:
     """The fitted line over the runs that it went through."""
     ends = points[max(0, len(points) - 3)].nfe, points[-1].nfe
-    return {"order": round(fit.order, 2), "line": [[nfe, fit.at(nfe)] for nfe in ends]}
+    certain = between(Interval(fit.order, fit.low, fit.high))
+    return {"order": round(fit.order, 2), "between": certain and [round(end, 2) for end in certain],
+            "line": [[nfe, fit.at(nfe)] for nfe in ends]}  # fmt: skip
+
+
+def between(found: Interval) -> list[float] | None:
+    """The ends of an interval for the page; None where there is none."""
+    return [found.low, found.high] if math.isfinite(found.low) and math.isfinite(found.high) else None
+
+
+def told(value: float, ends: Sequence[float] | None, form: str) -> str:
+    """A number with its interval in words, in one form; the bracket does not break."""
+    return f"{value:{form}}" + (f" [{ends[0]:{form}},\N{NO-BREAK SPACE}{ends[1]:{form}}]" if ends else "")
 
 
 def orders(points: Sequence[Point]) -> list[list[str]]:
@@ -67,9 +83,11 @@ def orders(points: Sequence[Point]) -> list[list[str]]:
         if SAMPLERS[name].stochastic:
             continue
         fit, enough = fitted(own), [point.nfe for point in own if point.error < 0.01]
+        finest = max(own, key=lambda point: point.nfe)
         rows.append([
-            SAMPLERS[name].label, str(SAMPLERS[name].order), "–" if fit is None else f"{fit.order:.2f}",
-            str(min(enough)) if enough else "–", f"{min(own, key=lambda point: -point.nfe).error:.1e}",
+            SAMPLERS[name].label, str(SAMPLERS[name].order),
+            "–" if fit is None else told(fit.order, between(Interval(fit.order, fit.low, fit.high)), ".2f"),
+            str(min(enough)) if enough else "–", told(finest.error, between(finest.interval), ".1e"),
         ])  # fmt: skip
     return rows
 
@@ -89,12 +107,18 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads), *body])
 
 
+def numbers_of(point: Point) -> dict[str, str | float | None]:
+    """A run of a race as other programs read it; no ends where there is no interval."""
+    low, high = between(point.interval) or (None, None)
+    return dict(zip(POINT, (*point[:4], low, high), strict=True))
+
+
 def points_csv(points: Sequence[Point]) -> bytes:
     """A race as a table for other programs."""
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow(Point._fields)
-    writer.writerows(points)
+    writer.writerow(POINT)
+    writer.writerows(numbers_of(point).values() for point in points)
     return file.getvalue().encode()
 
 
@@ -107,9 +131,11 @@ def race_figure(points: Sequence[Point], title: str) -> Any:
     axis.set_xscale("log")
     axis.set_yscale("log")
     for line in lines(points, lambda *_: ""):
-        name = line["label"] + (f", order {line['fit']['order']:.2f}" if line["fit"] else "")
+        name = line["label"] + (", order " + told(line["fit"]["order"], line["fit"]["between"], ".2f") if line["fit"] else "")
         xs, ys = ([point[key] for point in line["points"]] for key in ("nfe", "error"))
         axis.plot(xs, ys, "o--" if line["dashed"] else "o-", color=line["colour"], label=name, markersize=4)
+        ends = [(point["nfe"], *point["between"]) for point in line["points"] if point["between"]]
+        axis.vlines(*(zip(*ends, strict=True) if ends else ([], [], [])), color=line["colour"], linewidth=1)
     axis.set_xlabel("network evaluations (NFE)")
     axis.set_ylabel("error")
     axis.grid(alpha=0.25, which="both")

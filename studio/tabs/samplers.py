@@ -31,14 +31,13 @@ from studio.widgets.checks import one_of, real, some_of, whole
 from studio.widgets.settings import Settings
 from studio.widgets.status import followed, status
 from studio.work import contests
-from studio.work.contests import MODEL, PLANAR, address, race_work
+from studio.work.contests import COARSE, MODEL, MOST_NOISES, PLANAR, address, noises_allowed, race_work
 
 SCRIPT = scripts("samplers")
 TEXTS = texts("samplers")
 LADDER = "ladder"
 ETAS = (0, 0.1, 0.2, 0.3, 0.5, 0.75, 1)
 USED = "for pictures, and races on this model"
-COARSE = (5, 10, 20, 40)  # the steps of a race on the model, which takes minutes
 
 
 def tab(engine: Engine, demo: gr.Blocks) -> Settings:
@@ -129,6 +128,8 @@ def race_page(engine: Engine, base: Sequence[Any]) -> dict[str, Any]:
             on = gr.Radio([("the exact 2-D mixture (seconds)", "mixture"), ("this model (minutes)", MODEL)], value="mixture",
                           label="On", elem_id="race-on")  # fmt: skip
             toy = gr.Dropdown(places, value="ring", label="Mixture", elem_id="race-toy")
+            noises = gr.Slider(1, MOST_NOISES, noises_allowed(engine), step=1, label="Starting noises", visible=False,
+                               info="this seed and those after it: several give an interval", elem_id="race-noises")  # fmt: skip
             go, halt = buttons("race", "Race")
             names = gr.CheckboxGroup(controls.samplers(), value=list(SAMPLERS), label="Samplers", elem_id="race-samplers")
             steps = gr.Textbox(", ".join(map(str, STEPS)), label="Steps", info="numbers or ranges such as 5-25 (+5)", max_lines=1,
@@ -139,18 +140,19 @@ def race_page(engine: Engine, base: Sequence[Any]) -> dict[str, Any]:
             downloads.buttons(race_file, [held], ("png", "svg", "csv"))
             gr.Markdown(TEXTS[0], elem_classes="lesson")
             orders = gr.Markdown("", elem_id="samplers-orders")
-    on.change(lambda where: gr.update(visible=where != MODEL), on, toy, queue=False, **PRIVATE)
+    on.change(lambda where: [gr.update(visible=where != MODEL), gr.update(visible=where == MODEL)], on, [toy, noises], queue=False,
+              **PRIVATE)  # fmt: skip
     on.input(lambda where: ", ".join(map(str, COARSE if where == MODEL else STEPS)), on, steps, queue=False, **PRIVATE)
 
-    def work(where: Any, toy: Any, names: Any, steps: Any, *values: Any) -> tuple[Callable[[], Generator], float]:
-        return race_work(engine, MODEL if where == MODEL else toy, names, steps, base_of(*values))
+    def work(where: Any, toy: Any, names: Any, steps: Any, noises: Any, *values: Any) -> tuple[Callable[[], Generator], float]:
+        return race_work(engine, MODEL if where == MODEL else toy, names, steps, noises, base_of(*values))
 
     def table(points: list[Point]) -> str:
-        heads = ("sampler", "declared order", "measured", "NFE to 1 %", "finest error")
+        heads = ("sampler", "declared order", "measured order", "NFE to 1 %", "finest error")
         return figures.markdown_table(heads, figures.orders(points)) if points else ""
 
-    connect(engine, shown, go, halt, work, [on, toy, names, steps, *base], [(orders, table), (held, list)])
-    return {"on": on, "toy": toy, "race_samplers": names, "race_steps": steps}
+    connect(engine, shown, go, halt, work, [on, toy, names, steps, noises, *base], [(orders, table), (held, list)])
+    return {"on": on, "toy": toy, "race_samplers": names, "race_steps": steps, "race_noises": noises}
 
 
 def race_file(kind: str, points: list[Point]) -> tuple[str, bytes]:

@@ -99,8 +99,11 @@ def test_a_race_on_the_model_shows_what_is_finished_and_stop_keeps_it(open_page:
     page = opened(open_page)
     page.get_by_label("this model (minutes)").click()
     page.wait_for_function("document.querySelector('#race-steps input, #race-steps textarea').value === '5, 10, 20, 40'")
+    page.locator("#race-noises input[type=number]").fill("2")
+    page.locator("#race-noises input[type=number]").press("Tab")
     page.locator("#race-go").click()
-    page.wait_for_selector("[data-state=running] > .race .still .series", timeout=3 * PATIENCE)
+    page.wait_for_selector("[data-state=running] > .race .still .series .whisker", timeout=3 * PATIENCE, state="attached")
+    assert page.locator(".race .left").inner_text().startswith("Not raced: DDPM, Euler a, DPM++ 2M SDE.")
     page.locator("#race-stop").click()
     page.wait_for_selector("[data-state=stopped] > .race", timeout=PATIENCE)
     assert page.locator(".race .still .series a").count() >= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from core.tradeoff import (
     LOW,
     Point,
     PointNoise,
+    by_noise,
     deterministic,
     distance,
     distances,
@@ -92,6 +94,33 @@ def test_a_relative_error_is_a_share_of_the_truth() -> None:
     truth = torch.tensor([3.0, 4.0])
     assert relative_error(truth, truth) == 0
     assert relative_error(1.1 * truth, truth) == pytest.approx(0.1)
+
+
+def test_what_each_noise_tells_averages_to_the_log_error_and_is_what_leaving_it_out_changes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(400, 3, generator=generator, dtype=torch.float64)
+    x = truth + 0.1 * torch.randn(400, 3, generator=generator, dtype=torch.float64) ** 2
+    logs = np.array(by_noise(x, truth))
+    assert logs.mean() == pytest.approx(math.log(relative_error(x, truth)))
+    kept = [[other for other in range(400) if other != one] for one in range(400)]
+    without = np.array([math.log(relative_error(x[rows], truth[rows])) for rows in kept])
+    assert np.corrcoef(logs, -without)[0, 1] > 0.999  # the jackknife's own pseudo-values
+    assert np.std(logs, ddof=1) / 20 == pytest.approx(math.sqrt(399 / 400 * ((without - without.mean()) ** 2).sum()), rel=0.03)
+    assert np.isnan(by_noise(truth, truth)).all()
+
+
+def test_an_interval_of_an_error_and_of_an_order_holds_the_true_one_as_often_as_it_says() -> None:
+    random, held, orders = np.random.default_rng(1), 0, 0
+    for _ in range(400):
+        sizes = random.standard_normal((3, 5)) * 0.3 + random.standard_normal(5)  # 5 noises, alike at every number of steps
+        logs = sizes - 2 * np.log([[10], [20], [40]])
+        runs = [Point("x", n, n, math.exp(of.mean()), tuple(of)) for n, of in zip((10, 20, 40), logs, strict=True)]
+        interval, fit = runs[0].interval, fitted(runs)
+        held += interval.low < 10**-2 < interval.high
+        orders += fit.low < 2 < fit.high
+        assert fit.low < fit.order < fit.high
+    assert 370 <= held <= 390 and 370 <= orders <= 390  # 95 % of 400, and two standard deviations on either side
+    assert math.isnan(Point("x", 1, 1, 0.1).interval.low) and math.isnan(fitted([Point("x", n, n, 1 / n) for n in (1, 2)]).low)
 
 
 def test_shifted_points_lie_as_far_as_the_shift_seen_from_all_sides() -> None:

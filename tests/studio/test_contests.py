@@ -24,7 +24,8 @@ from studio.service.engine import Engine
 from studio.service.jobs import Done, Failed
 from studio.tabs.samplers import race_file
 from studio.widgets.status import Partial
-from studio.work.contests import painted, race_work, raced_exactly, raced_on_model, told
+from studio.work import contests
+from studio.work.contests import noises_allowed, painted, race_work, raced_exactly, raced_on_model, told
 from tests.studio.fakes import FakePipeline
 
 BASE = Recipe(prompt="a cat", seed=3, sampler="ddim", steps=4)
@@ -39,18 +40,20 @@ class GaussianPipeline(FakePipeline):
         return self.run_many([self.complete(recipe)])
 
     def run_many(self, recipes: Sequence[Recipe], pictures: Any = None, trunk: Sequence[Step] = ()) -> Iterator[Step]:
-        (recipe,) = recipes
-        mean, spread = self.latents(recipe), 0.4
+        recipe, mean, spread = recipes[0], torch.cat([self.latents(one) for one in recipes]), 0.4
         if (recipe.prompt, recipe.steps) in self.faults:
             raise self.faults[recipe.prompt, recipe.steps]
-        self.log.append(recipe)
+        self.log += recipes
 
         def denoise(x: torch.Tensor, at: Level) -> Prediction:
             share = at.alpha * spread**2 / (at.alpha**2 * spread**2 + at.sigma**2)
             return Prediction.from_x0(x, mean + share * (x - at.alpha * mean), at)
 
         def noise(draw: int) -> torch.Tensor:
-            return torch.randn(mean.shape, dtype=mean.dtype, generator=torch.Generator().manual_seed(1000 * recipe.seed + draw))
+            return torch.cat([
+                torch.randn(mean[:1].shape, dtype=mean.dtype, generator=torch.Generator().manual_seed(1000 * one.seed + draw))
+                for one in recipes
+            ])  # fmt: skip
 
         path = make_path(self.schedule, recipe.spacing or "trailing", recipe.steps, sigmas=recipe.sigmas)
         yield from sample(denoise, path, recipe.sampler, noise, **recipe.knobs)
@@ -122,21 +125,41 @@ def test_what_a_thousand_steps_would_take_follows_from_what_was_measured() -> No
 
 def test_a_race_on_the_model_is_each_run_s_distance_from_the_fine_solve_with_links(engine: Engine) -> None:
     names = ["ddim", "heun", "dpmpp_2m", "ddpm"]
-    seen, (view, points) = worked(raced_on_model(engine, BASE, names, (8, 4), address))
+    seen, (view, points) = worked(raced_on_model(engine, BASE, names, (8, 4), 1, address))
     pipe = GaussianPipeline()
     runs = [on_ladder(BASE, pipe.schedule, name, count) for count in (4, 8) for name in names[:3]]
     truth, *ends = [list(pipe.run(one))[-1] for one in (fine(BASE, pipe.schedule), *runs)]
     assert [point[:3] for point in points] == [(one.sampler, one.steps, end.nfe) for one, end in zip(runs, ends, strict=True)]
     assert [point.error for point in points] == pytest.approx([relative_error(end.x_next, truth.x_next) for end in ends])
     assert [line["name"] for line in view["lines"]] == names[:3] and not view["apart"]
+    assert view["left"].startswith("Not raced: DDPM. With fresh noise") and "no interval" in view["told"]
+    assert all(point["between"] is None for line in view["lines"] for point in line["points"])
     assert view["lines"][0]["points"][1]["link"] == "?steps=8&sampler=ddim"
     assert [event.part for event in seen] == sorted(event.part for event in seen) and seen[-1].part == pytest.approx(1)
+
+
+def test_a_race_on_the_model_from_several_noises_has_an_interval_for_every_error_and_order(engine: Engine) -> None:
+    _, (view, points) = worked(raced_on_model(engine, BASE, ["ddim", "heun"], (4, 8), 3, address))
+    pipe = GaussianPipeline()
+
+    def end(recipe: Recipe, seed: int) -> torch.Tensor:
+        return list(pipe.run(recipe.replace(seed=seed)))[-1].x_next
+
+    for point in points:
+        one = on_ladder(BASE, pipe.schedule, point.sampler, point.steps)
+        x, truth = (torch.cat([end(recipe, BASE.seed + more) for more in range(3)]) for recipe in (one, fine(BASE, pipe.schedule)))
+        assert point.error == pytest.approx(relative_error(x, truth)) and len(point.logs) == 3
+    (ddim, heun), seeds = view["lines"], {recipe.seed for recipe in engine.pipe.log}
+    assert all(point["between"][0] <= point["error"] <= point["between"][1] for line in (ddim, heun) for point in line["points"])
+    assert ddim["fit"]["between"][0] <= ddim["fit"]["order"] <= ddim["fit"]["between"][1]
+    assert seeds == {3, 4, 5} and not view["left"] and "95 %" in view["told"]
 
 
 def test_a_race_on_the_mixture_keeps_stochastic_samplers_apart() -> None:
     seen, (view, points) = worked(raced_exactly("ring", make("cosine"), ["ddim", "ddpm"], (4, 8), lambda name, n: f"?{name}{n}"))
     assert [line["name"] for line in view["lines"]] == ["ddim"] and [line["name"] for line in view["apart"]] == ["ddpm"]
-    assert view["apart"][0]["fit"] is None and 0 < view["floor"] < view["apart"][0]["points"][0]["error"]
+    chance, coarse = view["floor"], view["apart"][0]["points"][0]
+    assert view["apart"][0]["fit"] is None and 0 < chance[1] < chance[0] < chance[2] < coarse["between"][0] < coarse["error"]
     assert len(points) == 4 and seen[-1].part == 1
 
 
@@ -150,13 +173,23 @@ def test_a_race_on_the_mixture_keeps_stochastic_samplers_apart() -> None:
 )  # fmt: skip
 def test_a_race_that_cannot_be_run_is_refused(engine: Engine, where: str, names: list, steps: Any, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        race_work(engine, where, names, steps, BASE)
+        race_work(engine, where, names, steps, 1, BASE)
 
 
 def test_a_race_on_a_large_model_may_not_hold_everybody_up(engine: Engine) -> None:
     large = BASE.replace(width=2048, height=2048)
-    with pytest.raises(UserError, match="it may cost 1,048,576,000: take fewer"):
-        race_work(engine, "model", ["ddim", "heun"], "50,100", large)
+    with pytest.raises(UserError, match="it may cost 1,048,576,000: take fewer noises"):
+        race_work(engine, "model", ["ddim", "heun"], "50,100", 1, large)
+    with pytest.raises(UserError, match="noises is 9"):
+        race_work(engine, "model", ["ddim"], "5", 9, BASE)
+
+
+def test_a_race_costs_what_its_noises_cost_and_begins_with_as_many_as_are_allowed(engine: Engine, monkeypatch: Any) -> None:
+    one, four = (race_work(engine, "model", list(SAMPLERS), "5, 10, 20, 40", noises, BASE)[1] for noises in (1, 4))
+    assert four == 4 * one == 4 * engine.pipe.size**2 * (300 + 75 * sum(SAMPLERS[name].calls for name in deterministic()))
+    assert noises_allowed(engine) == 4
+    monkeypatch.setattr(contests, "BUDGET", 2.5 * one)
+    assert noises_allowed(engine) == 2
 
 
 # ------------------------------------------------------------------------------------------------- figures
@@ -183,7 +216,10 @@ def test_every_sampler_has_a_colour_and_a_row() -> None:
 def test_a_race_is_saved_as_a_figure_and_as_numbers() -> None:
     assert drawn(figures.race_figure(RACE, "t"), "svg").startswith(b"<?xml") and race_file("png", RACE)[1].startswith(b"\x89PNG")
     rows = list(csv.reader(io.StringIO(race_file("csv", RACE)[1].decode())))
-    assert rows[0] == ["sampler", "steps", "nfe", "error"] and Point(rows[1][0], *map(float, rows[1][1:])) == RACE[0]
+    assert rows[0] == ["sampler", "steps", "nfe", "error", "low", "high"] and rows[1][4:] == ["", ""]
+    assert Point(rows[1][0], *map(float, rows[1][1:4])) == RACE[0]
+    ends = list(csv.reader(io.StringIO(race_file("csv", [RACE[0]._replace(logs=(-2.4, -2.2))])[1].decode())))[1][4:]
+    assert 0 < float(ends[0]) < RACE[0].error < float(ends[1])
     with pytest.raises(UserError, match="no race to save"):
         race_file("png", [])
 
@@ -197,11 +233,14 @@ def test_the_endpoint_tells_points_and_orders(engine: Engine, on: str) -> None:
 
     async def asked() -> list[Any]:
         request = gr.Request(session_hash="somebody")
-        return [told async for told in endpoint(engine)(request, on=on, samplers=["ddim", "heun"], steps=[10, 20])]
+        return [told async for told in endpoint(engine)(request, on=on, samplers=["ddim", "heun", "ddpm"], steps=[10, 20])]
 
     told = asyncio.run(asked())[-1]
-    assert told["state"] == "done" and [point["nfe"] for point in told["points"]] == [10, 20, 20, 40]
-    assert told["orders"]["heun"]["declared"] == 2 and told["orders"]["heun"]["measured"] > 1
+    heun = told["orders"]["heun"]
+    assert told["state"] == "done" and [point["nfe"] for point in told["points"]][:4] == [10, 20, 20, 40]
+    assert len(told["points"]) == (6 if on == "ring" else 4) and ("DDPM" in told["left_out"]) == (on == "model")
+    assert all(point["low"] <= point["error"] <= point["high"] for point in told["points"])
+    assert heun["declared"] == 2 and heun["measured"] > 1 and heun["between"][0] <= heun["measured"] <= heun["between"][1]
 
 
 def test_the_endpoint_refuses_with_a_sentence(engine: Engine) -> None:
