@@ -69,17 +69,31 @@ function change(root, one) {
   if (one.foreseen !== null) make("small", one.noticed === one.foreseen ? "right" : "wrong", end, one.noticed === one.foreseen ? "✓ as you said" : `✗ you said it would${one.foreseen ? "" : " not"}`);
 }
 
+const picked = {}; // by the title of a table: which of its columns a narrow page shows
+
 function table(root, made) {
   make("h4", "", root, made.title);
   make("p", "note", root, made.note);
+  const pick = make("select", "column", root);
+  pick.setAttribute("aria-label", "Column shown");
+  pick.tabIndex = 0; // so that `anew` gives the focus back
+  for (const word of made.head.slice(1)) make("option", "", pick, word);
   const body = make("table", "measured", make("div", "scroll", root));
   const head = make("tr", "", make("thead", "", body));
   for (const word of made.head) make("th", "", head, word);
   for (const cells of made.rows) {
     const row = make("tr", "", body);
     const whole = (cell) => cell.replace(/\[.*?\]/g, (range) => range.replaceAll(" ", "\u00a0")); // an interval stays on its line
-    cells.forEach((cell, index) => { make("td", "", row, whole(cell)).dataset.of = made.head[index]; });
+    for (const cell of cells) make("td", "", row, whole(cell));
   }
+  const choose = () => {
+    picked[made.title] = pick.selectedIndex;
+    for (const row of body.querySelectorAll("tr")) [...row.cells].forEach((cell, index) => cell.classList.toggle("picked", index === 1 + pick.selectedIndex));
+  };
+  const measured = made.head.findIndex((_, index) => made.rows.some((cells) => cells[index].includes("[")));
+  pick.selectedIndex = picked[made.title] ?? Math.max(0, measured - 1);
+  pick.addEventListener("change", choose);
+  choose();
 }
 
 function show() {

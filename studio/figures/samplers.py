@@ -72,7 +72,8 @@ def between(found: Interval) -> list[float] | None:
 
 def told(value: float, ends: Sequence[float] | None, form: str) -> str:
     """A number with its interval in words, in one form; the bracket does not break."""
-    return f"{value:{form}}" + (f" [{ends[0]:{form}},\N{NO-BREAK SPACE}{ends[1]:{form}}]" if ends else "")
+    words = f"{value:{form}}" + (f" [{ends[0]:{form}},\N{NO-BREAK SPACE}{ends[1]:{form}}]" if ends else "")
+    return words.replace("-", "\N{MINUS SIGN}")
 
 
 def orders(points: Sequence[Point]) -> list[list[str]]:

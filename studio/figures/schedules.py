@@ -8,6 +8,7 @@ Against lam every schedule has the same alpha_bar, sigma and SNR: what it decide
 
 from __future__ import annotations
 
+import html
 import itertools
 import math
 import re
@@ -117,6 +118,12 @@ def needed(rows: np.ndarray) -> np.ndarray:
 def colours(labels: Sequence[str]) -> dict[str, str]:
     """A colour for each label, the same wherever it appears."""
     return dict(zip(labels, itertools.cycle(COLOURS), strict=False))
+
+
+def legend(tints: Mapping[str, str]) -> str:
+    """The colours of `colours` with their labels, as HTML."""
+    rows = (f'<li><b style="background: {colour}"></b>{html.escape(label)}</li>' for label, colour in tints.items())
+    return f"<ul>{''.join(rows)}</ul>"
 
 
 # ------------------------------------------------------------------------------------------------------- spacings

@@ -32,7 +32,7 @@ from studio.widgets.uploads import SafeImage
 
 SCRIPT = scripts("schedules")
 TEXTS = texts("schedules")
-LIVE: dict[str, Any] = PRIVATE | {"trigger_mode": "always_last"}
+LIVE: dict[str, Any] = PRIVATE | {"trigger_mode": "always_last", "queue": False}  # one request: the answer takes microseconds
 SIDE = 192  # pixels of a noised picture: enough for a projector, little for a phone
 DIMS = (32, 64, 128, 256, 320)
 
@@ -105,12 +105,13 @@ def curves_page(own: Schedule) -> dict[str, Any]:
     quantity = gr.Radio([(q.label, name) for name, q in QUANTITIES.items()], value="alpha_bar", label="Quantity",
                         elem_id="curve-quantity")  # fmt: skip
     formula = gr.Markdown(QUANTITIES["alpha_bar"].formula, elem_classes="formula", elem_id="curve-formula")
+    gr.HTML(figures.legend(tints), elem_id="curve-legend")  # a plot's own has no room for four names on a phone
     with gr.Row(elem_classes="plots"):
         plots = [
             gr.LinePlot(
                 figures.curves(chosen(list(known), False), "alpha_bar", against), x="x", y="y", color="schedule", color_map=tints,
                 x_title=title, y_title="the chosen quantity", height=320, tooltip="axis", elem_id=f"curve-{against}",
-                color_title=" ", buttons=["fullscreen"],
+                colors_in_legend=[], buttons=["fullscreen"],
             )
             for against, title in (("t", "time t: data → noise"), ("lambda", "λ = log(α/σ): noise → data"))
         ]  # fmt: skip

@@ -97,7 +97,11 @@ def test_the_loss_is_drawn_against_t_with_captions_and_without(open_page: Any, s
 def test_the_table_of_the_headline_claims_fills_row_by_row_and_can_be_stopped(open_page: Any, size: str) -> None:
     page = opened(open_page, "headlines", size)
     page.locator("#headlines-go").click()
+    if size == "phone":  # one column at a time, which stays while rows come
+        page.locator(".headlines select.column").first.select_option("fewer calls")
     page.locator(".headlines td", has_text="100×").first.wait_for(timeout=LONG)
+    columns = page.locator(".headlines table").first.locator("tr:has(td)").first.locator("td:visible").count()
+    assert columns == (2 if size == "phone" else 10)
     assert page.locator(".headlines table").first.locator("tr:has(td)").count() == len(HEADLINES) and fits(page)
     assert page.locator(".headlines table").nth(1).locator("tr:has(td)").count() == len(PAIRS)
     page.locator("#headlines-stop").click()

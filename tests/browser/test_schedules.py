@@ -45,6 +45,10 @@ def test_the_curves_are_drawn_and_answer_to_hovering(open_page: Any, size: str) 
     tip = page.locator("#vg-tooltip-element.visible")
     tip.wait_for()
     assert "schedule" in tip.inner_text() and any(name in tip.inner_text() for name in ("linear", "cosine", "sigmoid"))
+    names = page.locator("#curve-legend li")
+    assert names.all_inner_texts() == page.locator("#curve-schedules label").all_inner_texts()
+    ends = [(box["x"], box["x"] + box["width"]) for box in (name.bounding_box() for name in names.all())]
+    assert all(left > 0 and right < page.viewport_size["width"] for left, right in ends)
     page.get_by_label("density over λ").click()
     assert "dt/dλ" in until(page, "#curve-formula", "dt/dλ")
     until(page, "#curve-t svg.marks", "0.35")  # the largest density is 0.32: the curves have changed with the formula

@@ -69,6 +69,13 @@ def test_the_models_own_schedule_is_marked_or_listed() -> None:
     assert figures.schedule_of("linear", zero=True).alpha_bar[-1] == pytest.approx(0, abs=1e-12)
 
 
+def test_the_legend_has_the_colour_of_every_curve_and_takes_a_models_own_name_as_text() -> None:
+    tints = figures.colours(["linear", "own (<img src=x onerror=hits=1>)"])
+    made = figures.legend(tints)
+    assert made.count("<li>") == 2 and all(colour in made for colour in tints.values())
+    assert "<img" not in made and "own (&lt;img" in made
+
+
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_what_is_exported_is_a_file_of_its_kind(kind: str) -> None:
     begins = {"png": b"\x89PNG", "svg": b"<?xml"}[kind]
