@@ -282,6 +282,6 @@ def card(claim: Claim) -> dict[str, Any]:
 def found(claim: Claim, finding: Finding, link: str) -> dict[str, Any]:
     """What a card says when it was measured."""
     replay = ", ".join(f"{name} {value}" for name, value in finding.settings.items())
-    return {"shown": shown(finding.value, claim.unit), "value": number(finding.value.value), "low": number(finding.value.low),
-            "high": number(finding.value.high), "verdict": finding.verdict, "told": finding.told, "replay": replay,
-            "link": link}  # fmt: skip
+    return {"shown": shown(finding.value, claim.unit), "number": shown(finding.value, ""),
+            "value": number(finding.value.value), "low": number(finding.value.low), "high": number(finding.value.high),
+            "verdict": finding.verdict, "told": finding.told, "replay": replay, "link": link}  # fmt: skip

@@ -2,7 +2,8 @@
 
 A lesson is `# Title`, `Minutes: 6`, a sentence or two, and steps: `## Heading`, then lines that a translator leaves as they are,
 `Link: ?v=1&tab=…` (the state that the step opens), `Claims: id, id` (what the answer key measures), then `Asks: …` (the question on
-the worksheet) and its text in Markdown. What stands around all lessons of a language is in words.md beside them, `- name: words`.
+the worksheet), `Answer: …` (what the answer key says, `{id}` standing for the number measured) and its text in Markdown. What
+stands around all lessons of a language is in words.md beside them, `- name: words`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2] / "assets" / "lessons"
 OWN = "en"
 LESSON, AROUND = "[0-9]*.md", "words.md"
-MARKS = ("Link", "Claims", "Asks")
+MARKS = ("Link", "Claims", "Asks", "Answer")
 PLACE = re.compile(r"(?:([a-z]{2})-)?(\d{1,2})(?:\.(\d{1,2}))?")  # lesson=2, lesson=2.3, lesson=de-2.3
 
 
@@ -28,6 +29,7 @@ class Step:
     link: str = ""  # the query of the state that it opens, "" to stay
     asks: str = ""
     claims: tuple[str, ...] = ()
+    answer: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,4 +103,5 @@ def _step(text: str) -> Step:
         marked[mark[0]] = mark[2].strip()
         lines = lines[1:]
     claims = tuple(name.strip() for name in marked.get("Claims", "").split(",") if name.strip())
-    return Step(heading, "\n".join(lines).strip(), marked.get("Link", ""), marked.get("Asks", ""), claims)
+    text = "\n".join(lines).strip()
+    return Step(heading, text, marked.get("Link", ""), marked.get("Asks", ""), claims, marked.get("Answer", ""))

@@ -172,7 +172,7 @@ def keyed(engine: Engine, names: Sequence[str]) -> Work:
                 key[name] = end.value["finding"]
                 break
             except UserError as error:
-                key[name] = {"shown": "not measured here", "told": str(error), "verdict": ""}
+                key[name] = {"told": str(error)}
                 break
             part = (index + (0 if event is None else event.part)) / len(names)
             yield None if event is None else Partial({"key": dict(key)}, f"{index + 1} of {len(names)}: {event.line}", part)

@@ -102,7 +102,7 @@ def answers(page: Any, lesson: int) -> Any:
     """Ask for the answer key of a lesson and wait for its first value."""
     card = page.locator(".lessons .card").nth(lesson - 1)
     card.get_by_role("button", name="Answer key").click()
-    page.locator(".sheet .value + .told").first.wait_for(timeout=4 * PATIENCE)
+    page.locator(".sheet .answer b.value").first.wait_for(timeout=4 * PATIENCE)
     return card
 
 
@@ -110,11 +110,26 @@ def test_the_answer_key_is_measured(open_page: Any) -> None:
     page = listed(open_page)
     answers(page, 2)
     page.wait_for_selector("[data-state=done] > .lessons", timeout=4 * PATIENCE)
-    assert page.locator(".sheet .value + .told").count() >= 3
+    assert page.locator(".sheet .answer b.value").count() == 3 and page.locator(".sheet .answer").count() == 5
+    assert page.locator(".sheet").get_by_role("button", name="Measure").count() == 0  # all of it is
 
 
 def test_an_answer_key_that_takes_long_can_be_stopped_and_keeps_what_it_has(open_page: Any) -> None:
     page = listed(open_page)
     answers(page, 6).get_by_role("button", name="Stop").click()
     page.wait_for_selector("[data-state=stopped] > .lessons", timeout=4 * PATIENCE)
-    assert page.locator(".sheet .value + .told").count() >= 1
+    assert page.locator(".sheet .answer b.value").count() >= 1
+    page.locator(".sheet").get_by_role("button", name="Measure").wait_for()
+
+
+def test_a_paper_has_a_link_of_its_own(open_page: Any) -> None:
+    page = open_page(f"{LIST}&view.sheet=key-2")
+    page.locator(".sheet h2", has_text="How much noise, and when: answer key").wait_for()
+    assert page.locator(".sheet .answer b.value").count() == 0  # a link computes nothing
+    page.locator(".sheet").get_by_role("button", name="Close").click()
+    page.locator(".lessons .card").nth(3).get_by_role("button", name="Worksheet").click()
+    page.locator(".sheet h2", has_text="Guidance: more of the word: worksheet").wait_for()
+    page.get_by_role("button", name="Share").click()
+    page.wait_for_function("document.querySelector('#share-link textarea').value.includes('view.sheet=worksheet-4')")
+    page.reload()
+    page.locator(".sheet h2", has_text="Guidance: more of the word: worksheet").wait_for()

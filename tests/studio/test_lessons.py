@@ -16,6 +16,7 @@ import pytest
 from core import load_pipeline
 from core.claims import CLAIMS
 from core.errors import UserError
+from core.schedules import make
 from studio.formats import lessons as written
 from studio.formats.lessons import find, languages, lessons
 from studio.formats.links import from_query
@@ -69,6 +70,8 @@ def test_what_the_scripts_say_around_lessons_is_in_every_language_and_nothing_el
 def test_every_step_has_words_and_each_question_a_measured_answer(lesson: written.Lesson, at: int) -> None:
     step = lesson.steps[at]
     assert step.heading and step.text and bool(step.asks) == bool(step.claims) and set(step.claims) <= set(CLAIMS)
+    assert step.answer and sorted(re.findall(r"{(.*?)}", step.answer)) == sorted(step.claims)
+    assert not re.search(r"[*$\\`]", step.answer)  # no Markdown: a key is paper
     assert find(f"{lesson.name}.{at + 1}") == (lesson, at)
 
 
@@ -80,6 +83,25 @@ def test_every_step_opens_a_state_that_the_app_has(settings: Mapping[str, Settin
         return
     one = settings[link.places["tab"]]
     assert one.of_link(link)[2] == [] and link.view.get(PAGE, "") in ("", *one.page_ids)
+
+
+def test_the_answers_on_schedules_are_what_the_schedules_are() -> None:
+    shares = [f"{100 * make(name).alpha_bar[500]:.0f} %" for name in ("cosine", "linear")]
+    for step in (lessons()[1].steps[0], lessons()[5].steps[2]):
+        assert "t = 500" in step.answer and re.findall(r"\d+ %", step.answer) == shares
+
+
+def test_every_paper_has_a_link_and_a_stranger_to_it_opens_none(settings: Mapping[str, Settings]) -> None:
+    labs = settings["labs"]
+    for one in lessons():
+        for kind in ("worksheet", "key"):
+            link = from_query({"tab": "labs", "view.page": "lessons", "view.sheet": f"{kind}-{one.name}"})
+            values, _, odd = labs.of_link(link)
+            assert odd == [] and values["view.sheet"] == f"{kind}-{one.name}"
+            assert f"view.sheet={kind}-{one.name}" in labs.query(values, "lessons")
+    for wrong in ("key-99", "<img src=x>", "worksheet"):
+        values, _, odd = labs.of_link(from_query({"view.sheet": wrong}))
+        assert odd == ["view.sheet"] and values["view.sheet"] == ""
 
 
 def test_the_lesson_on_dropped_captions_trains_as_the_claim_that_answers_its_question_says() -> None:
@@ -130,7 +152,7 @@ def test_the_key_measures_the_claims_of_a_lesson(engine: Engine) -> None:
         except StopIteration as end:
             key = end.value["key"]
             break
-    assert list(key) == ["inception", "pixels"] and key["pixels"]["shown"].startswith("16 ")
+    assert list(key) == ["inception", "pixels"] and key["pixels"]["number"] == "16"
     assert any(event is not None and "inception" in event.view["key"] for event in shown)
     for wrong in ({"lesson": "99"}, {}, "x"):
         with pytest.raises(gr.Error, match="no such lesson"):
@@ -141,7 +163,7 @@ def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(engine: Engine, mo
     def failing(engine: Engine, name: str) -> lab_work.Work:
         if name == "bad":
             raise UserError("This model has none.")
-        return {"finding": {"shown": "1"}, "line": ""}
+        return {"finding": {"number": "1"}, "line": ""}
         yield
 
     monkeypatch.setattr(lab_work, "measured", failing)
@@ -149,7 +171,7 @@ def test_what_cannot_be_measured_is_said_and_the_rest_goes_on(engine: Engine, mo
     with pytest.raises(StopIteration) as end:
         while True:
             next(work)
-    assert end.value.value["key"]["bad"]["told"] == "This model has none." and end.value.value["key"]["good"]["shown"] == "1"
+    assert end.value.value["key"] == {"bad": {"told": "This model has none."}, "good": {"number": "1"}}
 
 
 def test_the_list_tells_what_each_worksheet_asks() -> None:

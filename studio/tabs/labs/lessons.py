@@ -19,6 +19,7 @@ from studio.service.jobs import LAST
 from studio.tabs.labs.desk import canvas
 from studio.widgets import controls
 from studio.widgets.base import ENGINE, PRIVATE, texts
+from studio.widgets.kept import remembered, unseen
 from studio.widgets.settings import Settings
 from studio.widgets.status import followed, status
 from studio.work.labs import keyed
@@ -30,6 +31,9 @@ def page(engine: Engine) -> Settings:
     known = languages()
     language = gr.Dropdown(known, value=known[0], label="Language", visible=len(known) > 1, elem_id="lessons-language")
     shown = canvas("lessons", "labs-lessons", {})
+    names = [one.name for each in known for one in lessons(each)]
+    papers = [f"{kind}-{name}" for kind in ("worksheet", "key") for name in names]
+    sheet = remembered(shown, sheet=unseen(gr.Dropdown, "", "Paper that lies open", choices=["", *papers]))
 
     def listed(language: Any) -> dict[str, Any]:
         chosen = language if language in known else known[0]
@@ -46,7 +50,7 @@ def page(engine: Engine) -> Settings:
     language.change(listed, language, shown, queue=False, **PRIVATE)
     shown.measure(measure, language, shown, **ENGINE, **PRIVATE)
     shown.halt(halt, None, None, queue=False, **PRIVATE)
-    return Settings(view={"language": language})
+    return Settings(view={"language": language, **sheet})
 
 
 def overview(language: str) -> list[dict[str, Any]]:
@@ -54,7 +58,7 @@ def overview(language: str) -> list[dict[str, Any]]:
     return [
         {"name": one.name, "title": one.title, "minutes": one.minutes, "about": one.about, "begin": one.address(0),
          "steps": [{"heading": step.heading, "asks": step.asks or plain(step.text), "open": not step.asks,
-                    "claims": list(step.claims)} for step in one.steps]}
+                    "claims": list(step.claims), "answer": step.answer} for step in one.steps]}
         for one in lessons(language)
     ]  # fmt: skip
 
