@@ -87,12 +87,11 @@ function table(root, made) {
     for (const cell of cells) make("td", "", row, whole(cell));
   }
   const choose = () => {
-    picked[made.title] = pick.selectedIndex;
     for (const row of body.querySelectorAll("tr")) [...row.cells].forEach((cell, index) => cell.classList.toggle("picked", index === 1 + pick.selectedIndex));
   };
   const measured = made.head.findIndex((_, index) => made.rows.some((cells) => cells[index].includes("[")));
   pick.selectedIndex = picked[made.title] ?? Math.max(0, measured - 1);
-  pick.addEventListener("change", choose);
+  pick.addEventListener("change", () => { picked[made.title] = pick.selectedIndex; choose(); });
   choose();
 }
 
