@@ -25,6 +25,7 @@ const step = () => Math.min(now.step, (props.value.frames || []).length) - 1;
 function build() {
   root.replaceChildren();
   parts = { spots: {} };
+  parts.wide = make("p", "note", root, "The map is wider than this screen: slide it sideways.");
   parts.board = make("div", "u-board", root);
   const under = make("div", "under", root);
   const left = make("div", "seen", under);
@@ -68,7 +69,8 @@ function drawMap() {
     up.forEach((part, i) => { at[part.name] = [width - (up.length - i) * pitch, top(row)]; });
   }
   draw("text", { x: 4, y: top(rows) + 19, class: "size" }, svg, "middle");
-  const centre = (width + left - middle.length * pitch) / 2;
+  const narrow = parts.board.clientWidth < Math.min(width, 760); // then the middle stands where the map begins, and is seen
+  const centre = narrow ? left : (width + left - middle.length * pitch) / 2;
   middle.forEach((part, i) => { at[part.name] = [centre + i * pitch, top(rows)]; });
   for (const part of all.filter((one) => one.kind === "time")) at[part.name] = [(width + left - BOX.w) / 2, 4];
   const order = all.filter((part) => part.kind !== "time");
@@ -80,6 +82,10 @@ function drawMap() {
   for (const part of all) box(svg, part, at[part.name], part.multiply_adds / whole);
   draw("text", { x: (width + left) / 2 + BOX.w / 2 + 8, y: 31, class: "sub" }, svg, "to every residual block");
   draw("text", { x: (width + left) / 2 - BOX.w / 2 - 8, y: 31, class: "sub", "text-anchor": "end" }, svg, "t");
+}
+
+function cut() {
+  if (parts) parts.wide.hidden = parts.board.scrollWidth <= parts.board.clientWidth + 1;
 }
 
 function arrow(svg, [x1, y1], [x2, y2]) {
@@ -243,6 +249,7 @@ function show() {
     drawn = value.map;
     build();
     drawMap();
+    cut();
     mark(props.chosen[0]);
   } else if (parts) tell();
 }
@@ -259,4 +266,5 @@ watch("chosen", follow);
 watch("look", () => { if (parts) tell(); again(); });
 watch("heat", () => { if (parts) tell(); });
 for (const side of ["pixel_down", "pixel_right"]) recall(side, () => { placed(); if (parts) tell(); again(); });
+onWidth(cut);
 if (!drawn) trigger("open");

@@ -95,13 +95,13 @@ function charts() {
   const all = (of) => steps.map(of);
   const entropy = chart(first, "Entropy of the perfect denoiser's weights at every step", Math.max(most, 1), [
     { name: "entropy of the weights", kind: "", values: all((step) => step.entropy) },
-    { name: "distance of network and perfect x0", kind: "second", values: all((step) => step.apart) },
-  ], { unit: "nats; distance", at: most, told: `ln ${Math.round(open)}: everything is open` });
+  ], { unit: "nats", at: most, told: `ln ${Math.round(open)}: everything is open` });
   if (decided !== null) fallen(entropy.axes, steps[decided].k);
-  const far = chart(second, "How far x0 is from the nearest training picture at every step", usual, [
-    { name: "network's x0", kind: "", values: all((step) => step.near[1]) },
-    { name: "x0 of the perfect denoiser's own run", kind: "third", values: all((step) => step.alone[1]) },
-  ], { unit: "from the nearest training picture", at: usual, told: `${fixed(usual)}: training pictures among themselves` });
+  const far = chart(second, "How far x0 is from the nearest training picture, and the network's from the perfect one, at every step", usual, [
+    { name: "network's x0 from the nearest training picture", kind: "", values: all((step) => step.near[1]) },
+    { name: "that of the perfect denoiser's own run", kind: "third", values: all((step) => step.alone[1]) },
+    { name: "network's x0 from the perfect one, on the same x", kind: "second", values: all((step) => step.apart) },
+  ], { unit: "root mean square distance", at: usual, told: `${fixed(usual)}: training pictures among themselves` });
   parts.marks = [entropy, far];
 }
 

@@ -26,6 +26,11 @@ def part(page: Any, name: str) -> Any:
 @pytest.mark.parametrize("size", ["projector", "phone"])
 def test_a_part_is_clicked_and_shows_what_it_puts_out_at_a_step(open_page: Any, size: str) -> None:
     page = inside(open_page, size=size)
+    middle, board = part(page, "mid_block.resnets.0").bounding_box(), page.locator(".u-board").bounding_box()
+    assert board["x"] <= middle["x"] and middle["x"] + middle["width"] <= board["x"] + board["width"]
+    assert page.locator(".inside .note", has_text="slide it sideways").is_visible() == (size == "phone")
+    page.wait_for_function("document.querySelector('#inside-step input[type=range]').max === '4'")  # no step beyond the run
+    assert page.locator("#inside-step input[type=number]").input_value() == "2"  # and the link's own stays
     assert page.locator(".u-net .skip").count() >= 2 and "channels of" in (part(page, "conv_in").get_attribute("aria-label") or "")
     page.locator("#inside-go").click()
     done(page, "inside")

@@ -190,3 +190,11 @@ def test_before_a_run_a_part_is_only_marked_and_after_it_looked_into(engine: Eng
     assert marked["chosen"] == ["conv_in", 3] and seen["look"]["part"] == "conv_in"
     (heat,) = answers(inside.attend(engine, request, gr.EventData(None, {"down": 0.5, "right": 0.5}), RUN, inside.FIRST, 3))
     assert heat["heat"]["at"] == [0.5, 0.5]
+
+
+def test_the_step_ends_where_the_run_does() -> None:
+    assert {name: inside.ended(12, 30)[name] for name in ("maximum", "value")} == {"maximum": 12, "value": 12}
+    for kept in (inside.ended(40, 30), inside.ended(40)):
+        assert kept["maximum"] == 40 and "value" not in kept
+    with pytest.raises(gr.Error, match="steps"):
+        inside.ended("many", 3)

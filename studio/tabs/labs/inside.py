@@ -57,9 +57,21 @@ def page(engine: Engine) -> Settings:
     settings, place = [prompt, steps, gamma, seed], [held, part, step]
     ran = running(engine, run, held, settings)
     looking(engine, shown, place, ran)
+    for event in (steps.change, shown.open):  # of a link too, which brings a step of its own
+        event(ended, steps, step, queue=False, **PRIVATE)
+    steps.input(ended, [steps, step], step, queue=False, **PRIVATE)
     switching(engine, switched, [what, part, step, *settings])
     view = {"scene": prompt, "scene_steps": steps, "scene_gamma": gamma, "scene_seed": seed, "part": part, "at": step, "off": what}
     return Settings(view={**view, **pixel, **kernels})
+
+
+def ended(steps: Any, step: Any = 1) -> Any:
+    """The slider of the step ends where the run does, and a step beyond it becomes the last."""
+    try:
+        most = whole("steps", steps, 2, MOST_STEPS)
+        return gr.update(maximum=most, **({"value": most} if whole("step", step, 1, MOST_STEPS) > most else {}))
+    except Exception as error:
+        raise controls.fault(error) from None
 
 
 def doubling(part: gr.Dropdown, text: str) -> dict[str, Any]:
