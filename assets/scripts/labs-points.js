@@ -50,7 +50,7 @@ function arrows() {
     });
   }
   parts.told.textContent = `t = ${field.t}. On noisy points of this level the learnt ε agrees with the exact one to ${within2(field.agreement)} `
-    + `(1: the same directions, 0: unrelated) and is off by ${percent(Math.sqrt(field.error))} of its length.`;
+    + `(1: the same directions, 0: unrelated) and is off by ${within2(field.error.map((share) => (finite(share) ? Math.sqrt(Math.max(0, share)) : share)))} of its length.`;
 }
 
 function cloud() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -60,6 +61,7 @@ def test_points_drawn_by_hand_are_learnt(open_page: Any, size: str) -> None:
     assert page.locator(".points .planes .plane").first.locator(".seed").count() == count
     assert page.locator(".points svg.chart").count() == 2
     told = page.locator(".points .told").first.inner_text()
+    assert re.search(r"off by [\d.]+ \[[\d.]+, [\d.]+\] of its length", told), told
     page.locator(".points .slide input").focus()
     page.keyboard.press("ArrowRight")
     assert page.locator(".points .told").first.inner_text() != told
