@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,6 +22,19 @@ from core.metrics import Interval
 CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "can't tell here"
 VERDICTS = (CONFIRMED, REFUTED, OPEN)
 THEMES = ("networks", "attending", "sampling", "guiding", "latents", "measuring", "assuming")  # one module each
+
+
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def typeset(text: str) -> str:
+    """A text whose powers of ten stand as one writes them: 3.1e-07 as 3.1·10⁻⁷, 0e+00 as 0."""
+
+    def raised(found: re.Match[str]) -> str:
+        digits, power = found.groups()
+        return f"{digits}·10{str(int(power)).translate(RAISED)}" if float(digits) else "0"
+
+    return re.sub(r"\b(\d(?:\.\d+)?)e([+-]\d\d+)\b", raised, text)
 
 
 class Progress(NamedTuple):
@@ -44,6 +58,7 @@ class Finding:
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "told", typeset(self.told))
         if self.verdict not in VERDICTS:
             raise ValueError(f"The verdict is {self.verdict!r}; it is one of {', '.join(VERDICTS)}.")
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from core.claims import CLAIMS, THEMES, Claim, Finding
+from core.claims import CLAIMS, THEMES, Claim, Finding, typeset
 from core.metrics import Interval
 
 HEAD = """# What the source says, and what was measured
@@ -20,8 +20,6 @@ TITLES = {
     "networks": "The U-Net", "attending": "Attention and words", "sampling": "Sampling", "guiding": "Guidance",
     "latents": "Latents", "measuring": "Metrics", "assuming": "Assumptions",
 }  # fmt: skip
-
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Row(NamedTuple):
@@ -73,8 +71,7 @@ def shown(value: Interval, unit: str) -> str:
 def number(value: float) -> str:
     """Three digits; powers of ten where there are many noughts."""
     if value and (abs(value) < 1e-3 or abs(value) >= 1e5):
-        digits, power = f"{value:.1e}".split("e")
-        return f"{digits}·10{str(int(power)).translate(RAISED)}".replace("-", "−")
+        return typeset(f"{value:.1e}").replace("-", "−")
     return f"{value:.3g}".replace("-", "−") if abs(value) < 1000 else f"{value:,.0f}"
 
 

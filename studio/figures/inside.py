@@ -10,6 +10,7 @@ import numpy as np
 import torch.nn.functional as F
 from PIL import Image
 
+from core.claims import typeset
 from core.inside import doubling
 from core.inside.parts import Map, kind, modules_of, place, skips
 from core.nets.unet import UNet
@@ -116,8 +117,8 @@ def normalisation(found: Normalised) -> dict[str, Any]:
         heights = counts / values.numel() / (edges[1] - edges[0])
         curves.append(series(name, zip((edges[1:] + edges[:-1]) / 2, heights, strict=True), how))
     groups = found.normalised.reshape(found.groups, -1)
-    note = (f"{found.groups} groups: mean of a group at most {float(groups.mean(1).abs().max()):.0e} from 0, variance "
-            f"{float(groups.var(1, unbiased=False).mean()):.3f}")  # fmt: skip
+    note = typeset(f"{found.groups} groups: mean of a group at most {float(groups.mean(1).abs().max()):.0e} from 0, variance "
+                   f"{float(groups.var(1, unbiased=False).mean()):.3f}")  # fmt: skip
     return chart("GroupNorm and SiLU at the block's beginning", note, axis("value"), axis("density", low=0), *curves)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from core.claims import typeset
 from core.observe import conditional
 from core.recipe import Recipe
 from core.sampling import Step
@@ -63,7 +64,7 @@ def same_again(pipe: TextToImage, recipe: Recipe, steps: Sequence[Step]) -> Gene
         run.close()
     if equal == len(steps):
         return f"Run again: all {len(steps)} steps came out the same, to the last bit. Seed and step decide every random number."
-    return (
+    return typeset(
         f"Run again: {equal} of {len(steps)} steps came out the same to the last bit, and none is further off than {far:.0e} of "
         "its norm. Pictures computed in one batch with others may be rounded otherwise."
     )

@@ -255,6 +255,12 @@ def test_one_entry_is_renewed_and_the_others_stay() -> None:
         assert renewed(document(dict.fromkeys(CLAIMS, old), "0123456789"), CLAIMS[name], new) == wanted
 
 
+def test_what_a_finding_tells_has_its_powers_of_ten_as_one_writes_them_and_all_else_untouched() -> None:
+    told = "Off by 3.1e-07 of 2e+12, by 0e+00 after 20 steps; seed 1e5f, ×1.5, e-12."
+    finding = Finding(Interval(0, 0, 0), CONFIRMED, told)
+    assert finding.told == "Off by 3.1·10⁻⁷ of 2·10¹², by 0 after 20 steps; seed 1e5f, ×1.5, e-12."
+
+
 def test_numbers_are_written_as_one_says_them() -> None:
     assert [number(v) for v in (0, 0.25, -1.5, 12345, 3.2e-7, 1.6e6)] == ["0", "0.25", "−1.5", "12,345", "3.2·10⁻⁷", "1.6·10⁶"]
     assert shown(Interval(48, 48, 48), "× fewer numbers") == "48 × fewer numbers"
