@@ -120,8 +120,7 @@ function drawPreview() {
 function short(number) {
   if (number === null || number === undefined) return "∞";
   const size = Math.abs(number);
-  const text = size !== 0 && (size < 1e-3 || size >= 1e5) ? number.toExponential(1) : String(Number(number.toPrecision(4)));
-  return text.replace("-", "−").replace("e+", "e");
+  return typeset(size !== 0 && (size < 1e-3 || size >= 1e5) ? number.toExponential(1) : String(Number(number.toPrecision(4))));
 }
 
 function drawNumbers(lane, frame) {
@@ -223,8 +222,8 @@ function drawHand(lane, frame) {
 }
 
 function verdict(error, grows) {
-  if (error <= 1e-6) return "equal to within 1e−6.";
-  if (error > 1e-6 * grows) return "more than 1e−6!";
+  if (error <= 1e-6) return "equal to within 10⁻⁶.";
+  if (error > 1e-6 * grows) return "more than 10⁻⁶!";
   return `the rounding of float32, which this sampler's own arithmetic magnifies here by up to α′/α = ${short(grows)}.`;
 }
 

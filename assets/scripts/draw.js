@@ -35,7 +35,7 @@ function ticks(low, high, count = 5) {
   return found;
 }
 
-const short = (value) => (value === 0 ? "0" : Math.abs(value) < 0.001 ? value.toExponential(0) : String(Number(value.toPrecision(3)))).replace("-", "−");
+const short = (value) => typeset(value && Math.abs(value) < 0.001 ? value.toExponential(0) : String(Number(value.toPrecision(3))));
 
 // An empty chart in `parent`: {svg, x(value), y(value)}; axes {low, high, name, log?}; equal: a unit is as long on both.
 function axes(parent, name, x, y, { width = 460, height = 320, left = 58, bottom = 46, equal = false } = {}) {

@@ -97,7 +97,7 @@ function numbers(step) {
   const rows = [
     ["‖ε₀‖", length(0)], ["‖ε_c‖", length(1)], ["‖ε_c − ε₀‖", fixed(step.d, 3)], ["‖ε‖", length(now.w)],
     ["angle of ε₀ and ε_c", degrees(0, 1)], ["angle of ε₀ and ε", degrees(0, now.w)],
-    ["the run's own ε is off the line by", `${step.off === 0 ? "0" : step.off.toExponential(0).replace("-", "−")} ‖ε‖`],
+    ["the run's own ε is off the line by", `${step.off === 0 ? "0" : typeset(step.off.toExponential(0))} ‖ε‖`],
   ];
   parts.numbers.replaceChildren();
   const body = make("tbody", "", parts.numbers);

@@ -34,7 +34,7 @@ function words(node, text) {
   return node;
 }
 
-const number = (value) => (value >= 1e5 || value < 1e-3 ? value.toExponential(0).replace("e+", "e") : String(Number(value.toPrecision(2))));
+const number = (value) => typeset(value && (value >= 1e5 || value < 1e-3) ? value.toExponential(0) : String(Number(value.toPrecision(2))));
 
 function build(cards) {
   root.replaceChildren();

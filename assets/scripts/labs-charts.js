@@ -1,7 +1,7 @@
 // Charts of measured curves with their numbers: {title, note, x, y, series: [{name, kind, points: [[x, value, low, high]]}]}
 
 const finite = (value) => value !== null && Number.isFinite(value);
-const digits = (value) => (finite(value) ? (value && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5) ? value.toExponential(1) : String(Number(value.toPrecision(3)))).replaceAll("-", "−") : "–");
+const digits = (value) => (finite(value) ? typeset(value && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5) ? value.toExponential(1) : String(Number(value.toPrecision(3)))) : "–");
 
 // The scale that all curves of a chart need.
 function span(axis, values, pad) {

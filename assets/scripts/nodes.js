@@ -31,6 +31,10 @@ window.anew = (root, made, build) => {
   if (found) found.focus({ preventScroll: true });
 };
 
+// A number as JavaScript writes it, as one writes it by hand: 3.1e-7 as 3.1·10⁻⁷, -1 as −1.
+window.raised = (power) => String(Number(power)).replace(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
+window.typeset = (text) => text.replace(/e([+-]\d+)$/, (_, power) => `·10${raised(power)}`).replace("-", "−");
+
 // A formula of ours in a line of text: what stands behind an underscore is set below, as in "ε_c".
 window.formula = (node, text) => {
   node.replaceChildren(...text.split(/_(\w)/).map((part, i) => (i % 2 ? make("sub", "", null, part) : part)));

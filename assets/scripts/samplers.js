@@ -1,7 +1,7 @@
 // Three drawings of the samplers tab, each from its own props.value: a race on log-log axes, a grid of pictures, a fan of paths.
 // Words go in as textContent only; addresses come from the server and begin with "?".
 
-const few = (number) => (Math.abs(number) < 0.001 && number ? number.toExponential(1) : Number(number.toPrecision(3)).toString());
+const few = (number) => typeset(Math.abs(number) < 0.001 && number ? number.toExponential(1) : String(Number(number.toPrecision(3))));
 const certain = (value, between, said) => said(value) + (between ? ` [${between.map(said).join(", ")}]` : "");
 const linked = (parent, address) => {
   const node = make("a", "", parent);
@@ -31,7 +31,6 @@ function decades(low, high) {
   return found;
 }
 
-const superscript = (power) => String(power).replace(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
 
 function logChart(panel, lines, floor, title, said, opens) {
   const width = Math.max(280, panel.clientWidth);
@@ -60,7 +59,7 @@ function logChart(panel, lines, floor, title, said, opens) {
       const at = digit * 10 ** power;
       if (Math.log10(at) < y0 || Math.log10(at) > y1) continue;
       draw("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y(at), y2: y(at) }, grid);
-      const name = narrow ? few(at) : `10${superscript(power)}`;
+      const name = narrow ? few(at) : `10${raised(power)}`;
       draw("text", { x: MARGIN.left - 7, y: y(at) + 4, "text-anchor": "end" }, grid, name);
     }
   }

@@ -32,7 +32,7 @@ from studio.widgets.uploads import SafeImage
 
 SCRIPT = scripts("schedules")
 TEXTS = texts("schedules")
-LIVE: dict[str, Any] = PRIVATE | {"trigger_mode": "always_last", "queue": False}  # one request: the answer takes microseconds
+LIVE: dict[str, Any] = PRIVATE | {"trigger_mode": "always_last"}
 SIDE = 192  # pixels of a noised picture: enough for a projector, little for a phone
 DIMS = (32, 64, 128, 256, 320)
 
@@ -90,7 +90,10 @@ def curves_page(own: Schedule) -> dict[str, Any]:
 
     @told
     def draw(names: Any, zero: Any, quantity: Any) -> list[Any]:
-        schedules, quantity = chosen(names, zero), one_of("quantity", quantity, QUANTITIES)
+        try:
+            schedules, quantity = chosen(names, zero), one_of("quantity", quantity, QUANTITIES)
+        except UserError as error:  # asked for in one request, so that it follows at once, and such a one cannot bring a toast
+            return [gr.skip(), gr.skip(), str(error)]
         plots = [figures.curves(schedules, quantity, against) for against in ("t", "lambda")]
         return [*plots, QUANTITIES[quantity].formula]
 
@@ -116,7 +119,7 @@ def curves_page(own: Schedule) -> dict[str, Any]:
             for against, title in (("t", "time t: data → noise"), ("lambda", "λ = log(α/σ): noise → data"))
         ]  # fmt: skip
     gr.Markdown(TEXTS[0], elem_classes="lesson")
-    gr.on([names.change, zero.change, quantity.change], draw, [names, zero, quantity], [*plots, formula], **LIVE)
+    gr.on([names.change, zero.change, quantity.change], draw, [names, zero, quantity], [*plots, formula], queue=False, **LIVE)
     downloads.buttons(saved, [names, zero, quantity])
     return {"schedules": names, "zero": zero, "quantity": quantity}
 

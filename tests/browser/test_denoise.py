@@ -68,7 +68,7 @@ def test_a_run_becomes_a_film_whose_every_step_is_its_terms(open_page: Any, size
     for index in range(6):
         go_to(page, index)
         check = page.locator("#film .check")
-        assert float(check.get_attribute("data-error")) < 1e-6 and "equal to within 1e−6" in check.inner_text()
+        assert float(check.get_attribute("data-error")) < 1e-6 and "equal to within 10⁻⁶" in check.inner_text()
         names = page.locator("#film .hand .terms figcaption > span:first-of-type").all_inner_texts()
         assert ("fresh noise" in names) is (index < 5)  # the last step ends clean
         seen.add(drawn(page, "#film [data-view=x0] canvas"))

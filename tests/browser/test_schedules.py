@@ -25,7 +25,8 @@ def opened(open_page: Any, part: str = "", size: str = "projector") -> Any:
 
 
 def number(text: str) -> float:
-    return float(text.replace("−", "-"))
+    plain = text.replace("−", "-").replace("·10", "e").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+    return float(plain)
 
 
 def until(page: Any, selector: str, part: str) -> str:
@@ -61,9 +62,10 @@ def test_a_schedule_can_be_left_out_but_not_all_of_them(open_page: Any) -> None:
     boxes.first.wait_for()
     for index in range(boxes.count()):
         boxes.nth(index).uncheck()
-    toast = page.locator(".toast-body").first
-    toast.wait_for()
-    assert "choose at least one of linear" in toast.inner_text()
+    until(page, "#curve-formula", "choose at least one of linear")
+    assert page.locator("#curve-t svg, #curve-t canvas").count()  # what was drawn last still stands
+    boxes.first.check()
+    page.wait_for_function("!document.querySelector('#curve-formula').textContent.includes('choose')")
 
 
 @pytest.mark.parametrize("size", ["projector", "phone"])
