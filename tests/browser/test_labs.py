@@ -111,7 +111,7 @@ def test_a_link_marks_a_card_and_brings_it_into_sight_and_each_card_leads_to_whe
 
 # ------------------------------------------------------------------------------------------------- the assumptions
 
-LABS = [("1 Gaussian forward process", 2), ("2 Small steps", 3), ("3 Markov structure", 4), ("4 Gaussian reverse", 2)]
+LABS = [("1 Gaussian forward process", 3), ("2 Small steps", 3), ("3 Markov structure", 5), ("4 Gaussian reverse", 2)]
 
 
 @pytest.mark.parametrize("size", ["projector", "phone"])
@@ -124,7 +124,7 @@ def test_each_assumption_on_exact_models_is_drawn_with_its_numbers(open_page: An
         page.locator("#assumption-go").click()
         assert done(page, "curves").endswith(".")
         assert page.locator(".curves h4").count() == charts == page.locator(".curves svg.chart").count()
-        assert page.locator(".curves h4", has_text="Justified").count() == 1
+        assert page.locator(".curves h4", has_text="Justified").count() >= 1
         assert page.locator(".curves h4", has_text="Limited").count() + page.locator(".curves h4", has_text="limited").count() >= 1
         page.locator(".curves summary").first.click()
         assert page.locator(".curves details[open] tr").count() > 5
