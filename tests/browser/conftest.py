@@ -61,6 +61,11 @@ def start(folder: Path, port: int, *options: str) -> subprocess.Popen[bytes]:
     return server
 
 
+def number(text: str) -> float:
+    """A number as a page writes it: −1, 3.1·10⁻⁷."""
+    return float(text.replace("−", "-").replace("·10", "e").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")))
+
+
 def choose(page: Any, name: str, within: str = "#tabs") -> None:
     """A tab by its name; they stand in as many rows as a narrow page needs."""
     page.locator(f"{within} > .tab-wrapper").get_by_role("tab", name=name, exact=True).click()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import PATIENCE, number
 from tests.browser.test_labs import HOSTILE, done, fits, grey_png
 
 QUICK = "&view.scene_steps=4&view.at=2"
@@ -131,12 +131,12 @@ def test_the_matrix_has_both_forms_of_the_loss_at_every_temperature(open_page: A
     assert page.locator(".pairs td").count() == 16 and page.locator(".pairs .matrix img").count() == 4
 
     def loss(name: str) -> float:
-        return float(page.locator(f".pairs .m-losses .{name} b").inner_text().replace("−", "-"))
+        return number(page.locator(f".pairs .m-losses .{name} b").inner_text())
 
     assert loss("rows") + loss("columns") == pytest.approx(loss("total"), abs=0.002)
     assert loss("mean") == pytest.approx(loss("total") / 2, abs=0.002)
     core = page.locator(".pairs .m-losses .total small").inner_text().rpartition(": ")[2]
-    assert loss("total") == pytest.approx(float(core), abs=0.002)  # the page and the core agree
+    assert loss("total") == pytest.approx(number(core), abs=0.002)  # the page and the core agree
     page.locator(".pairs input[type=range]").focus()
     page.keyboard.press("End")  # the highest temperature forgets what was learnt
     assert loss("total") == pytest.approx(2 * math.log(4), rel=0.15)

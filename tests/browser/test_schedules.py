@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from core.schedules import SPACINGS, make, make_path
-from tests.browser.conftest import PATIENCE, choose
+from tests.browser.conftest import PATIENCE, choose, number
 
 HOSTILE = "<img src=x onerror=window.hits=1>${window.hits=1}{{window.hits=1}}"
 
@@ -22,11 +22,6 @@ def opened(open_page: Any, part: str = "", size: str = "projector") -> Any:
     if part:
         choose(page, part, "#schedules")
     return page
-
-
-def number(text: str) -> float:
-    plain = text.replace("−", "-").replace("·10", "e").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
-    return float(plain)
 
 
 def until(page: Any, selector: str, part: str) -> str:
