@@ -163,7 +163,7 @@ def test_all_work_that_looks_into_steps_says_the_same_where_they_are_gone(forget
     recipe = forgetful.pipe.complete(RECIPE)
     assert len(ended(forgetful.run_with_steps(recipe))[1].steps) == 6
     for made in (forgetful.run_with_steps(recipe), filmed(forgetful, recipe, None), work.kept(forgetful, recipe),
-                 guided.kept(forgetful, recipe, ""), contests._measured(forgetful, recipe, {}, "", 0, 1)):  # fmt: skip
+                 guided.kept(forgetful, recipe, ""), contests._ends(forgetful, recipe, 1, {}, "", 0, 1)):  # fmt: skip
         with pytest.raises(UserError) as error:
             ended(made)
         assert str(error.value) == LONG
