@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from core.claims import typeset
 from core.metrics import Interval
 from core.sampling import SAMPLERS
 from core.toy import TOYS
@@ -73,7 +74,7 @@ def between(found: Interval) -> list[float] | None:
 def told(value: float, ends: Sequence[float] | None, form: str) -> str:
     """A number with its interval in words, in one form; the bracket does not break."""
     words = f"{value:{form}}" + (f" [{ends[0]:{form}},\N{NO-BREAK SPACE}{ends[1]:{form}}]" if ends else "")
-    return words.replace("-", "\N{MINUS SIGN}")
+    return typeset(words).replace("-", "\N{MINUS SIGN}")
 
 
 def orders(points: Sequence[Point]) -> list[list[str]]:
